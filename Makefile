@@ -1,0 +1,30 @@
+# Needs Python 3.11 or newer with venv, and a package registry; everything else goes into .venv.
+.DEFAULT_GOAL := help
+.PHONY: help test demo check cover fmt clean
+
+# The first interpreter that really runs: a shim of pyenv may stand on PATH and not work.
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 "$$HOME"/.pyenv/versions/3.1[123]*/bin/python3; do \
+  "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$p" && break; done)
+ENVIRONMENTS := $(or $(PYTHON),$(error Python 3.11, 3.12 or 3.13 is needed and was not found)) .ci/environments.py
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+test: ## the whole suite, in every environment this machine can make (ONLY=core-3.11 ARGS="-k name")
+	@$(ENVIRONMENTS) test $(if $(ONLY),--only $(ONLY)) -- $(ARGS)
+
+cover: ## the whole suite, then the coverage of all environments together
+	@$(ENVIRONMENTS) test --cover
+
+check: ## ruff, mypy, pyright
+	@$(ENVIRONMENTS) check
+
+fmt: ## let ruff format and mend
+	@$(ENVIRONMENTS) fmt
+
+demo: ## an agent with a local model and a tool, asked over HTTP (KEEP=1 keeps it running)
+	@$(ENVIRONMENTS) demo $(if $(KEEP),--keep)
+
+clean: ## remove environments, caches and what builds leave
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov build dist
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
