@@ -5,7 +5,7 @@
 # The first interpreter that really runs: a shim of pyenv may stand on PATH and not work.
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 "$$HOME"/.pyenv/versions/3.1[123]*/bin/python3; do \
   "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$p" && break; done)
-ENVIRONMENTS := $(or $(PYTHON),$(error Python 3.11, 3.12 or 3.13 is needed and was not found)) .ci/environments.py
+ENVIRONMENTS := $(or $(PYTHON),$(error Python 3.11, 3.12 or 3.13 is needed and was not found)) .ci/tasks.py
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'

@@ -1,0 +1,146 @@
+"""What `make` and `.ci/run` ask for: `python .ci/tasks.py COMMAND`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from environments import ROOT, Environment, demo, lint, suites
+
+NOTHING_COLLECTED = 5
+# As pytest orders them; what it counts and is not named here keeps its place at the end.
+OUTCOMES = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warning", "error")
+
+
+def check(_: argparse.Namespace) -> int:
+    """Run every check, also when one before it failed."""
+    env = lint()
+    env.make()
+    commands = [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy", "asgi_agentrt", "examples/plain_function/app.py"],
+        ["pyright", "--pythonpath", env.program("python")],
+        ["pyright", "--pythonpath", env.program("python"), "--verifytypes", "asgi_agentrt",
+         "--ignoreexternal"],
+    ]  # fmt: skip
+    return max(_echo([env.program(name), *rest]) for name, *rest in commands)
+
+
+def fmt(_: argparse.Namespace) -> int:
+    """Format, and mend what can be mended by itself."""
+    env = lint()
+    env.make()
+    return max(_echo([env.program("ruff"), *rest]) for rest in (["check", "--fix"], ["format"]))
+
+
+def show(_: argparse.Namespace) -> int:
+    """List the environments that tests run in."""
+    for env in suites():
+        print(f"{env.name:14}{env.python}  pytest {' '.join(env.pytest)}")
+    return 0
+
+
+def test(options: argparse.Namespace) -> int:
+    """Run the suites, one environment after the other, and add up what pytest counts."""
+    chosen = [env for env in suites() if not options.only or env.name in options.only]
+    if not chosen:
+        sys.exit(f"no such environment; there are: {', '.join(env.name for env in suites())}")
+    began, counts, status = time.monotonic(), Counter[str](), 0
+    for env in chosen:
+        env.make()
+        code, counted = _pytest(env, options)
+        status = max(status, code)
+        counts += counted
+    if options.cover:
+        status = max(status, _coverage(chosen[0]))
+    line = _summary(counts, time.monotonic() - began)
+    if options.summary:
+        options.summary.write_text(line + "\n")
+    print(line)
+    return status
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    """Run the demo of `examples/local_llm`."""
+    env = demo()
+    env.make()
+    command = [env.program("python"), "examples/local_llm/demo.py"]
+    return subprocess.run([*command, *(["--keep"] if options.keep else [])], cwd=ROOT).returncode
+
+
+def _pytest(env: Environment, options: argparse.Namespace) -> tuple[int, Counter[str]]:
+    """Run the tests of one environment; return the exit code and what was counted."""
+    runner = ["-m", "coverage", "run", "-m"] if options.cover else ["-m"]
+    command = [env.program("python"), *runner, "pytest", *env.pytest, "--color=no", *options.rest]
+    print(f"\n{env.name}: pytest {' '.join([*env.pytest, *options.rest])}", flush=True)
+    counted: Counter[str] = Counter()
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+        for line in running.stdout or ():
+            print(line, end="", flush=True)
+            if found := re.fullmatch(r"=+ (.*) in [\d.]+s.*=+\s*", line):
+                counted = _counts(found[1])
+    # With a selection it is no fault that an environment has nothing to run; without one it is.
+    if running.returncode == NOTHING_COLLECTED and options.rest:
+        return 0, counted
+    return running.returncode, counted
+
+
+def _counts(text: str) -> Counter[str]:
+    pairs = re.findall(r"(\d+) (\w+)", text)
+    return Counter({name.removesuffix("s") if name != "passed" else name: int(count)
+                    for count, name in pairs})  # fmt: skip
+
+
+def _summary(counts: Counter[str], seconds: float) -> str:
+    """Return what pytest's last line would be had it run everything at once."""
+    names = [*OUTCOMES, *(name for name in counts if name not in OUTCOMES)]
+    parts = [
+        f"{counts[name]} {name}{'s' if name in ('error', 'warning') and counts[name] > 1 else ''}"
+        for name in names
+        if counts[name]
+    ]
+    return f" {', '.join(parts) or 'no tests ran'} in {seconds:.2f}s ".center(80, "=")
+
+
+def _coverage(env: Environment) -> int:
+    """Print what all environments have covered together; fail below the floor."""
+    coverage = [env.program("python"), "-m", "coverage"]
+    return _echo([*coverage, "combine", "--quiet"]) or _echo([*coverage, "report"])
+
+
+def _echo(command: Sequence[str]) -> int:
+    print("+", Path(command[0]).name, *command[1:], flush=True)
+    return subprocess.run(command, cwd=ROOT).returncode
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Read the command line and run what it asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    for name, function in {"check": check, "fmt": fmt, "list": show}.items():
+        commands.add_parser(name, help=function.__doc__).set_defaults(function=function)
+    tests = commands.add_parser("test", help=test.__doc__)
+    tests.add_argument("--only", nargs="+", help="names of environments")
+    tests.add_argument("--cover", action="store_true", help="measure coverage, of all together")
+    tests.add_argument("--summary", type=Path, help="file that gets the last line, too")
+    tests.add_argument("rest", nargs="*", help="arguments for pytest, after --")
+    tests.set_defaults(function=test)
+    demonstration = commands.add_parser("demo", help=run_demo.__doc__)
+    demonstration.add_argument("--keep", action="store_true", help="serve until interrupted")
+    demonstration.set_defaults(function=run_demo)
+    options = parser.parse_args(arguments)
+    status: int = options.function(options)
+    return status
+
+
+if __name__ == "__main__":
+    os.environ.pop("PYTHONPATH", None)  # the environments hold what is meant to be imported
+    sys.exit(main(sys.argv[1:]))
