@@ -1,0 +1,65 @@
+"""The adapter of AgentScope 2.x."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from ..._message import Msg as OwnMsg
+from ..._message import WireMessage
+from .._adapter import Converter, Generation
+from . import _messages, _models, _streaming
+from ._events import EVENT_CLASSES, EventConverter
+
+if TYPE_CHECKING:
+    from ..._config import McpServerConfig, ModelConfig
+    from .._mcp import McpServer, Toolbox
+
+
+class Adapter2:
+    """AgentScope 2.x, as `asgi_agentrt._agentscope.Adapter` describes it."""
+
+    @property
+    def generation(self) -> Generation:
+        """AgentScope's major version."""
+        return 2
+
+    def make_model(self, config: ModelConfig) -> Any:
+        """Build a chat model."""
+        return _models.make_model(config)
+
+    async def close_model(self, model: Any) -> None:
+        """Close a chat model's client."""
+        await _models.close_model(model)
+
+    def mcp_server(self, name: str, config: McpServerConfig, *, cwd: str) -> McpServer:
+        """Return the supervisor of an MCP server."""
+        raise NotImplementedError
+
+    def toolbox(self, servers: Sequence[McpServer]) -> Toolbox:
+        """Return the toolkit that holds the tools of these servers."""
+        raise NotImplementedError
+
+    def message_in(self, message: WireMessage) -> Any:
+        """Build the `Msg` of a caller's message."""
+        return _messages.message_in(message)
+
+    def outgoing(self) -> Converter:
+        """Return a converter for one run."""
+        return EventConverter()
+
+    def owns(self, item: object) -> bool:
+        """Say whether this is an AgentScope message or event."""
+        return _messages.is_message(item) or isinstance(item, EVENT_CLASSES)
+
+    def enter_run(self, session_id: str, *, traced: bool = False) -> None:
+        """Do nothing: 2.x keeps nothing in context variables."""
+
+    def stream_agent(
+        self, agent: Any, msg: Any, *, confirm: Sequence[Any] | None = None
+    ) -> AsyncGenerator[OwnMsg, None]:
+        """Stream an agent's turn."""
+        return _streaming.stream_agent(agent, msg, confirm=confirm)
+
+
+adapter: Final[Adapter2] = Adapter2()

@@ -1,0 +1,82 @@
+"""Stream an agent of AgentScope 2.x, and answer the questions that its last turn left open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from agentscope.event import ConfirmResult, UserConfirmResultEvent, UserInterruptEvent
+
+from ..._message import Msg as OwnMsg
+from .._task_stream import Feed, stream_task
+from ._events import EventConverter
+from ._messages import as_input
+from ._tidying import close_open_calls
+
+
+async def stream_agent(
+    agent: Any, msg: Any, *, confirm: Sequence[Any] | None = None
+) -> AsyncGenerator[OwnMsg, None]:
+    """See `asgi_agentrt.agentscope.stream_agent`."""
+    if not callable(getattr(agent, "reply_stream", None)):
+        raise TypeError(f"stream_agent needs an AgentScope agent, not {type(agent).__qualname__}")
+    inputs = as_input(msg)
+
+    async def work(feed: Feed) -> None:
+        answer = await _unpark(agent, inputs, confirm)
+        async with aclosing(agent.reply_stream(answer)) as events:
+            async for event in events:
+                await _hand_over(event, feed)
+
+    async def tidy() -> None:
+        close_open_calls(agent)
+
+    convert = EventConverter(getattr(agent, "name", "assistant"))
+    async for event in stream_task(work, tidy):
+        for wire in convert(event):
+            yield OwnMsg.from_dict(wire)
+
+
+async def _hand_over(event: Any, feed: Feed) -> None:
+    """Put an event into the feed; a cancellation goes to the agent, which tidies up after it.
+
+    Raised here, while the agent stands at a `yield`, it would cut the agent off.
+    """
+    try:
+        await feed.put(event)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or not feed.abandoned:
+            raise
+        task.cancel()
+
+
+async def _unpark(agent: Any, inputs: Any, confirm: Sequence[Any] | None) -> Any:
+    """Return what to give to the agent: the message, or the answers that it waits for.
+
+    An agent that waits refuses a plain message; the calls it waits for are given up first.
+    """
+    state = getattr(agent, "state", None)
+    if state is None or not hasattr(state, "get_awaiting_tool_calls"):
+        return inputs
+    open_calls = {call.id: call for call in state.get_awaiting_tool_calls(agent.name)}
+    if not open_calls or _is_event(inputs):
+        return inputs
+    answers = [
+        ConfirmResult(confirmed=answer["confirmed"], tool_call=open_calls[answer["id"]])
+        for answer in confirm or ()
+        if answer["id"] in open_calls
+    ]
+    if answers:
+        return UserConfirmResultEvent(reply_id=state.reply_id, confirm_results=answers)
+    async with aclosing(agent.reply_stream(UserInterruptEvent(reply_id=state.reply_id))) as events:
+        async for _ in events:
+            pass  # it tells that it was interrupted, which the caller knows
+    return inputs
+
+
+def _is_event(inputs: Any) -> bool:
+    """Say whether the app answers the open questions itself."""
+    return hasattr(inputs, "reply_id")
