@@ -14,6 +14,8 @@ from ._definitions import (
     TracingConfig,
 )
 from ._load import load_config
+from ._reference import reference_markdown
+from ._schema import json_schema
 
 __all__ = [
     "MODEL_PROVIDERS",
@@ -27,5 +29,7 @@ __all__ = [
     "ServerConfig",
     "SessionConfig",
     "TracingConfig",
+    "json_schema",
     "load_config",
+    "reference_markdown",
 ]

@@ -86,9 +86,7 @@ class ModelConfig(Section):
     base_url: Annotated[
         str | None, Url(doc="Where the API is, if not at the provider's own address")
     ] = None
-    api_key: Annotated[
-        str | None, Text(doc="The key for the API", secret=True, shape=TOKEN)
-    ] = None
+    api_key: Annotated[str | None, Text(doc="The key for the API", secret=True, shape=TOKEN)] = None
     stream: Annotated[bool, Flag(doc="Whether the model answers piece by piece")] = True
     generate_kwargs: Annotated[
         Mapping[str, Any], FreeMap(doc="Parameters of every call, such as temperature")
@@ -125,9 +123,9 @@ class McpServerConfig(Section):
             values=HEADER,
         ),
     ] = field(default_factory=empty_map)
-    timeout: Annotated[
-        float, Seconds(doc="How long connecting, or one HTTP request, may take")
-    ] = 30.0
+    timeout: Annotated[float, Seconds(doc="How long connecting, or one HTTP request, may take")] = (
+        30.0
+    )
     sse_read_timeout: Annotated[
         float, Seconds(doc="How long the server's event stream may stay silent")
     ] = 300.0
@@ -233,9 +231,9 @@ class ServerConfig(Section):
 
     rules: ClassVar[tuple[Rule, ...]] = (Needs("max_concurrency", When("max_queue")),)
 
-    host: Annotated[
-        str, Text(doc="The address to listen on (`agentrt run` only)", shape=HOST)
-    ] = "127.0.0.1"
+    host: Annotated[str, Text(doc="The address to listen on (`agentrt run` only)", shape=HOST)] = (
+        "127.0.0.1"
+    )
     port: Annotated[
         int,
         Whole(
@@ -266,9 +264,7 @@ class ServerConfig(Section):
         float,
         Seconds(doc="How long running invocations may go on at reload and shutdown", zero=True),
     ] = 30.0
-    send_timeout: Annotated[
-        float, Seconds(doc="How long one write to a client may take")
-    ] = 30.0
+    send_timeout: Annotated[float, Seconds(doc="How long one write to a client may take")] = 30.0
     api_key: Annotated[
         str | None,
         Text(
@@ -294,9 +290,7 @@ class ServerConfig(Section):
     ] = "auto"
     on_disconnect: Annotated[
         OnDisconnect,
-        Choice(
-            doc="What happens to the run of a client that left", options=get_args(OnDisconnect)
-        ),
+        Choice(doc="What happens to the run of a client that left", options=get_args(OnDisconnect)),
     ] = "cancel"
     debug: Annotated[bool, Flag(doc="Whether texts of exceptions reach clients")] = False
 
@@ -323,9 +317,9 @@ class RuntimeConfig(Section):
     platform: Annotated[
         PlatformConfig, Part(doc="The platform to report to", section=PlatformConfig)
     ] = field(default_factory=PlatformConfig)
-    tracing: Annotated[
-        TracingConfig, Part(doc="Where traces go", section=TracingConfig)
-    ] = field(default_factory=TracingConfig)
+    tracing: Annotated[TracingConfig, Part(doc="Where traces go", section=TracingConfig)] = field(
+        default_factory=TracingConfig
+    )
     server: Annotated[
         ServerConfig, Part(doc="How invocations are served", section=ServerConfig)
     ] = field(default_factory=ServerConfig)

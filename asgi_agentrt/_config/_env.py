@@ -61,7 +61,6 @@ def _fault(inside: str, end: str) -> str | None:
     name = _NAME.match(inside)
     if name is not None and inside[name.end()] in ":-=?+":
         return (
-            f"there is no default syntax: write ${{{name[0]}}} "
-            f"and set {name[0]} in the environment"
+            f"there is no default syntax: write ${{{name[0]}}} and set {name[0]} in the environment"
         )
     return "${…} holds no valid variable name (letters, digits and _); write $${ for a literal ${"

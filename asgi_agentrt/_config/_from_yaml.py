@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, NoReturn
@@ -32,7 +31,16 @@ _TAGS: Final = {
     "sequence": ("!", "tag:yaml.org,2002:seq"),
     "mapping": ("!", "tag:yaml.org,2002:map"),
 }
-_QUOTED: Final = re.compile(r"'[^']{3,}'")
+# Pieces of the parser's messages, and what they mean to somebody who does not write parsers.
+_SYNTAX: Final = (
+    (r"'\t'", "indent with spaces, a tab cannot stand here"),
+    ("stream", "the quote or bracket that opens here is never closed"),
+    ("mapping values are not", "put text that holds ': ' in quotes, or check the indentation"),
+    ("<block end>", "the indentation does not fit the lines above"),
+    ("<document start>", "this does not belong to the value above"),
+    ("could not find expected ':'", "expected key: value"),
+    ("tag handle", "tags are not supported: put text that begins with ! in quotes"),
+)
 
 
 class _Node(NamedTuple):
@@ -55,19 +63,20 @@ def tree_from_yaml(text: str, at: Place, environ: Mapping[str, str]) -> Tree:
     try:
         return _Builder(text, environ).document(at)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        _stop(at, mark.line + 1 if mark else 1, _syntax_reason(error))
+        _stop(at, *_syntax_fault(error))
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         _stop(at, line, "holds a control character, which YAML does not allow")
 
 
-def _syntax_reason(error: yaml.MarkedYAMLError) -> str:
-    """Repeat what the parser says, without pieces of the file: they may be secret."""
+def _syntax_fault(error: yaml.MarkedYAMLError) -> tuple[int, str]:
+    """Return line and reason; of the file's own words not one is repeated, they may be secret."""
     problem = str(error.problem or error.context)
-    if r"'\t'" in problem:
-        return "YAML syntax: indent with spaces, a tab cannot stand here"
-    return f"YAML syntax: {_QUOTED.sub('…', problem)}"
+    mark = error.problem_mark or error.context_mark
+    if "stream" in problem:  # at its end nothing can be seen of where it began
+        mark = error.context_mark or mark
+    known = (reason for piece, reason in _SYNTAX if piece in problem)
+    return (mark.line + 1 if mark else 1), f"YAML syntax: {next(known, problem)}"
 
 
 def _stop(at: Place, line: int | None, reason: str) -> NoReturn:
@@ -84,17 +93,26 @@ class _Builder:
         self.environ = environ
         self.anchors: dict[str, _Node | None] = {}
         self.values = 0
+        self.line = 1
 
     def document(self, at: Place) -> Tree:
         tree: Tree = Leaf(None)
         documents = 0
-        for event in self.events:
+        while not isinstance(event := self.next(at), yaml.StreamEndEvent):
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    _stop(at, _line(event), "a second document begins here, one is all there can be")
-                tree = self.node(next(self.events), at, 1).tree
+                    _stop(at, _line(event), "a second document begins here; there can be only one")
+                tree = self.node(self.next(at), at, 1).tree
         return tree
+
+    def next(self, at: Place) -> Any:
+        try:
+            event = next(self.events)
+        except (ValueError, OverflowError):  # the parser does not check "\\UFFFFFFFF" itself
+            _stop(at, self.line, "YAML syntax: there is an impossible escape or number near here")
+        self.line = _line(event)
+        return event
 
     def node(self, event: Any, at: Place, depth: int) -> _Node:
         """Build the value that begins with `event`; `at` has its place, key's line included."""
@@ -155,7 +173,7 @@ class _Builder:
         items: list[Entry] = []
         size = height = 1
         wrong = self.tag_is_wrong(event, "sequence", at)
-        while not isinstance(start := next(self.events), yaml.SequenceEndEvent):
+        while not isinstance(start := self.next(at), yaml.SequenceEndEvent):
             line = _line(start)
             node = self.node(start, at.item(len(items), line), depth + 1)
             items.append(Entry(line, node.tree))
@@ -168,10 +186,10 @@ class _Builder:
         merged: dict[str, Entry] = {}
         size = height = 1
         wrong = self.tag_is_wrong(event, "mapping", at)
-        while not isinstance(start := next(self.events), yaml.MappingEndEvent):
+        while not isinstance(start := self.next(at), yaml.MappingEndEvent):
             key = self.key(start, at, depth)
             place = at if key is None else at.key(key, _line(start))
-            value_start = next(self.events)
+            value_start = self.next(place)
             node = self.node(value_start, place, depth + 1)
             size += node.size
             height = max(height, node.height + 1)

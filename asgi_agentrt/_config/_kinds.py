@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
@@ -87,8 +87,8 @@ class Text(Kind):
     path: bool = False
 
     def read(self, tree: Tree, at: Place) -> object:
-        if self.path and isinstance(tree, Leaf) and isinstance(tree.value, os.PathLike):
-            tree = Leaf(os.fsdecode(tree.value))
+        if self.path and isinstance(tree, Leaf) and isinstance(tree.value, Path):
+            tree = Leaf(str(tree.value))
         text = read_text(tree, at)
         if text is BAD:
             return BAD
@@ -163,7 +163,9 @@ class Whole(Kind):
             return at.reject(f"must be at most {self.at_most}", tree)
         if value < self.at_least:
             return at.reject(f"must be at least {self.at_least}", tree)
-        return value if value <= self.at_most else at.reject(f"must be at most {self.at_most}", tree)
+        return (
+            value if value <= self.at_most else at.reject(f"must be at most {self.at_most}", tree)
+        )
 
     def schema(self) -> Schema:
         limits = {"minimum": self.at_least, "maximum": self.at_most}
@@ -197,9 +199,7 @@ class Seconds(Kind):
 
     def schema(self) -> Schema:
         lowest = {"minimum" if self.zero else "exclusiveMinimum": 0}
-        return {
-            "anyOf": [{"type": "number", **lowest, "maximum": _MAX_SECONDS}, FROM_ENVIRONMENT]
-        }
+        return {"anyOf": [{"type": "number", **lowest, "maximum": _MAX_SECONDS}, FROM_ENVIRONMENT]}
 
     def label(self) -> str:
         return "seconds, from 0" if self.zero else "seconds, above 0"

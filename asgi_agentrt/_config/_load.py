@@ -37,9 +37,10 @@ def load_config(
     """
     if isinstance(source, RuntimeConfig):
         return source
-    is_mapping = isinstance(source, Mapping)
-    report = Report("config" if is_mapping else os.fspath(source))
-    at = Place(report, line=None if is_mapping else 1)
+    if isinstance(source, Mapping):
+        at = Place(Report("config"))
+    else:
+        at = Place(Report(os.fspath(source)), line=1)
     config: RuntimeConfig | Bad = BAD
     try:
         if isinstance(source, Mapping):
@@ -50,7 +51,7 @@ def load_config(
     except StoppedReadingError:
         pass
     if config is BAD:
-        raise report.error()
+        raise at.report.error()
     return config
 
 

@@ -76,7 +76,9 @@ def read_json_leaf(leaf: Leaf, at: Place) -> object:
             return read_bool(leaf, at)
         if means in {"odd number", "disputed"}:
             return at.reject(
-                "can be read in two ways", leaf, "put it in quotes, or write a decimal, true or false"
+                "can be read in two ways",
+                leaf,
+                "put it in quotes, or write a decimal, true or false",
             )
     elif isinstance(leaf.value, bool):
         return leaf.value

@@ -88,25 +88,33 @@ class Section:
         value = getattr(self, key)
         if key in self._from_env or fields_of(type(self))[key].kind.hides(value):
             return "<hidden>"
-        return repr(dict(value)) if isinstance(value, Mapping) else repr(value)
+        return repr(_plain(value))
 
     # A mapping proxy is neither pickled nor copied by the standard library.
     def __reduce__(self) -> tuple[Any, ...]:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        plain = {
-            key: dict(value) if isinstance(value, Mapping) else value
-            for key, value in values.items()
-        }
-        return _rebuilt, (type(self), plain)
+        return _rebuilt, (type(self), {key: _plain(value) for key, value in values.items()})
+
+
+def _plain(value: Any) -> object:
+    if not isinstance(value, Mapping):
+        return value
+    items: list[tuple[Any, Any]] = [*value.items()]  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType] - only repeated
+    return dict(items)
 
 
 def _rebuilt(section: type[S], values: dict[str, Any]) -> S:
     return section(**values)
 
 
-@cache
 def fields_of(section: type[Section]) -> Mapping[str, Field]:
     """Return the keys of a section, in the order of their definition."""
+    hashable: Any = section  # mypy takes the hash of its instances for the hash of the class
+    return _fields_of(hashable)
+
+
+@cache
+def _fields_of(section: type[Section]) -> Mapping[str, Field]:
     hints = get_type_hints(section, include_extras=True)
     fields: dict[str, Field] = {}
     for field in dataclasses.fields(section):
@@ -162,8 +170,9 @@ def read_fields(section: type[Section], table: Table, at: Place) -> dict[str, An
                 at.key(key, at.line).fail("is required")
     for rule in section.rules:
         if (fault := rule.fault(values)) is not None:
-            entry = table.entries.get(fault.key)
-            at.key(fault.key, entry.line if entry else at.line).fail(fault.reason)
+            given = table.entries.get(fault.key)
+            line = at.line if given is None else given.line
+            at.key(fault.key, line).fail(fault.reason)
     return values
 
 
