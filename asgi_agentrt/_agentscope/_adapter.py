@@ -9,25 +9,23 @@ from .._message import Msg, WireMessage
 
 if TYPE_CHECKING:
     from .._config import McpServerConfig, ModelConfig
-    from ._mcp import McpServer, Toolbox
+    from ._mcp import McpServer
 
 Generation: TypeAlias = Literal[1, 2]
 Converter: TypeAlias = Callable[[object], list[WireMessage]]
 
-# Names of `models.*.provider` that AgentScope itself serves, and by which generation.
-BUILT_IN_PROVIDERS: dict[str, tuple[Generation, ...]] = {
-    "anthropic": (1, 2),
-    "dashscope": (1, 2),
-    "deepseek": (2,),
-    "gemini": (1, 2),
-    "minimax": (2,),
-    "moonshot": (2,),
-    "ollama": (1, 2),
-    "openai": (1, 2),
-    "openai_response": (1, 2),
-    "volcengine": (2,),
-    "xai": (2,),
-}
+
+class Toolbox(Protocol):
+    """One toolkit with the tools of all MCP servers, which follows them as they come and go."""
+
+    @property
+    def toolkit(self) -> Any:
+        """The toolkit that those of the runs are copied from; what it gets, every run gets."""
+        ...
+
+    def for_run(self) -> Any:
+        """Return a toolkit for one run, which may change it without another run noticing."""
+        ...
 
 
 class Adapter(Protocol):
@@ -81,7 +79,11 @@ class Adapter(Protocol):
     def enter_run(self, session_id: str, *, traced: bool = False) -> None:
         """Set AgentScope's context variables for a run, in the current context.
 
-        1.x keeps its trace switch and the conversation's id there; 2.x keeps nothing.
+        1.x keeps the conversation's id and its trace switch there; 2.x keeps nothing.
+
+        Args:
+            session_id: The conversation.
+            traced: Switch tracing on; False leaves the switch to the app.
         """
         ...
 

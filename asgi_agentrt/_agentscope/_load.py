@@ -30,7 +30,8 @@ def installed_generation() -> Generation | None:
             return 1
         case "2":
             return 2
-    raise StartupError("agentscope", f"version {version} is not supported, 1.x and 2.x are")
+        case _:
+            raise StartupError("agentscope", f"version {version} is not supported, 1.x and 2.x are")
 
 
 def load_adapter() -> Adapter:

@@ -60,12 +60,16 @@ def read_media(block: Mapping[str, Any], place: str) -> Media:
     kind_asked = kind if kind in MEDIA_KINDS else None
     match source:
         case {"type": "url", "url": str(url)}:
-            return Media(media_type=media_type or media_type_of(url, kind_asked), url=url, name=name)
+            media_type = media_type or media_type_of(url, kind_asked)
+            return Media(media_type=media_type, url=url, name=name)
         case {"type": "base64", "data": str(data)}:
             if media_type is None:
                 raise InvalidRequestError(f"{place}.source.media_type is required")
             return Media(media_type=media_type, data=data, name=name)
-    raise InvalidRequestError(f"{place}.source must be of type url with a url, or base64 with data")
+        case _:
+            raise InvalidRequestError(
+                f"{place}.source must be of type url with a url, or base64 with data"
+            )
 
 
 def media_type_of(url: str, kind: str | None) -> str:

@@ -10,12 +10,12 @@ from agentscope.message import Msg
 
 from ..._message import Msg as OwnMsg
 from ..._message import WireMessage
-from .._adapter import Converter, Generation
-from . import _messages, _models, _streaming
+from .._adapter import Converter, Generation, Toolbox
+from . import _messages, _models, _streaming, _tools
 
 if TYPE_CHECKING:
     from ..._config import McpServerConfig, ModelConfig
-    from .._mcp import McpServer, Toolbox
+    from .._mcp import McpServer
 
 
 class Adapter1:
@@ -36,11 +36,11 @@ class Adapter1:
 
     def mcp_server(self, name: str, config: McpServerConfig, *, cwd: str) -> McpServer:
         """Return the supervisor of an MCP server."""
-        raise NotImplementedError
+        return _tools.mcp_server(name, config, cwd=cwd)
 
     def toolbox(self, servers: Sequence[McpServer]) -> Toolbox:
         """Return the toolkit that holds the tools of these servers."""
-        raise NotImplementedError
+        return _tools.toolbox(servers)
 
     def message_in(self, message: WireMessage) -> Any:
         """Build the `Msg` of a caller's message."""
@@ -57,7 +57,8 @@ class Adapter1:
     def enter_run(self, session_id: str, *, traced: bool = False) -> None:
         """Set the conversation's id and the trace switch in the current context."""
         _config.run_id = session_id
-        _config.trace_enabled = traced
+        if traced:
+            _config.trace_enabled = True
 
     def stream_agent(
         self, agent: Any, msg: Any, *, confirm: Sequence[Any] | None = None

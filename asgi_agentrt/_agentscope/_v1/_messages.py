@@ -7,8 +7,8 @@ from typing import Any
 
 from agentscope.message import Msg
 
-from ..._message import WireMessage, encode_json
 from ..._message import Msg as OwnMsg
+from ..._message import WireMessage, encode_json
 from ...exceptions import InvalidRequestError
 from .._media import MEDIA_KINDS, Media, media_type_of, read_media
 
@@ -31,10 +31,9 @@ def _block_in(block: Mapping[str, Any], place: str) -> dict[str, Any]:
         raise InvalidRequestError(
             f"{place}: AgentScope 1.x takes images, audio and video, not {media.media_type}"
         )
+    source = media.to_wire()["source"]
     if media.url is not None:
-        source = {"type": "url", "url": media.url}
-    else:
-        source = {"type": "base64", "media_type": media.media_type, "data": media.data}
+        del source["media_type"]
     return {"type": media.kind, "source": source}
 
 
@@ -96,7 +95,8 @@ def block_to_wire(block: Any) -> Any:
             }
         case "image" | "audio" | "video" as kind:
             return _media_to_wire(kind, block)
-    return dict(block)
+        case _:
+            return dict(block)
 
 
 def _media_to_wire(kind: str, block: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,7 +105,8 @@ def _media_to_wire(kind: str, block: Mapping[str, Any]) -> dict[str, Any]:
             return Media(media_type=media_type_of(url, kind), url=url).to_wire()
         case {"type": "base64", "media_type": str(media_type), "data": str(data)}:
             return Media(media_type=media_type, data=data).to_wire()
-    return dict(block)
+        case _:
+            return dict(block)
 
 
 def convert(item: object) -> list[WireMessage]:

