@@ -1,0 +1,268 @@
+"""Session files in a folder: read whole, replaced whole, compared before they are replaced."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import re
+import secrets
+import stat
+import time
+import zlib
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from ..exceptions import SessionConflictError, SessionCorruptError, SessionError
+from ._document import decode_document, encode_document, is_object
+from ._file_lock import hold_file_lock
+from ._key import agentscope_name, encode_key, is_agentscope_name_safe
+from ._store import ABSENT, RESERVED_PREFIX, Document, SessionKey, Stored, Version
+
+logger = logging.getLogger(__name__)
+
+# AgentScope 1.x reads the entries that it knows by name, so this one does not disturb it.
+HEADER: Final = f"{RESERVED_PREFIX}file"
+_HEAD = re.compile(rb'\{"%s":\{"version":"([0-9a-f]{32})"' % HEADER.encode())
+_HEAD_BYTES: Final = 80
+
+_LOCK_FOLDER: Final = ".locks"
+_LOCK_COUNT: Final = 64
+_LOCK_TIMEOUT_S: Final = 10.0
+# A temporary file this old belongs to a process that died.
+_LEFTOVER_AGE_S: Final = 900.0
+
+
+class SessionFiles:
+    """The files of one folder, in AgentScope 1.x's JSON layout. Every method blocks the thread.
+
+    Sessions are told apart by user and id, and files are named by `encode_key`. Files that
+    AgentScope's `JSONSession` wrote are read where nobody else's could have that name.
+
+    Args:
+        folder: Created when missing, for its owner only.
+        ttl_s: Seconds since its last use after which a session counts as absent.
+        check_cancelled: Called while waiting for other processes.
+    """
+
+    def __init__(
+        self, folder: Path, *, ttl_s: float | None, check_cancelled: Callable[[], None]
+    ) -> None:
+        self._folder = folder
+        self._ttl_s = ttl_s
+        self._check_cancelled = check_cancelled
+
+    def open(self) -> None:
+        """Make the folder, see that it can be written, remove what killed processes left.
+
+        Raises:
+            OSError: it cannot be made or written.
+        """
+        self._make_folders()
+        probe = self._temporary("open")
+        os.close(_create(probe))
+        probe.unlink()
+        self._remove_leftovers()
+
+    def load(self, key: SessionKey) -> Stored:
+        """Return a session.
+
+        Raises:
+            SessionCorruptError: the file is no session, or another one's.
+            SessionError: it cannot be read.
+        """
+        with _in_words("load"):
+            if (path := self._find(key)) is None:
+                return Stored(None, ABSENT)
+            if self._is_expired(path):
+                with self._locked(key):
+                    # Looked at again: somebody may have used it while we waited.
+                    if self._is_expired(path):
+                        self._remove(key)
+                        return Stored(None, ABSENT)
+            content = _read(path)
+            if content is None:
+                return Stored(None, ABSENT)
+            if self._ttl_s is not None:
+                with suppress(FileNotFoundError):
+                    os.utime(path)
+        document = decode_document(content, f"the file {path}")
+        header = document.pop(HEADER, None)
+        if header is not None and not _is_header_of(header, key):
+            raise SessionCorruptError(f"the file {path} holds another session")
+        return Stored(document, _version_of(content))
+
+    def save(self, key: SessionKey, document: Document, version: Version) -> Version:
+        """Replace a session.
+
+        Raises:
+            SessionConflictError: it is at another version.
+            SessionError: a value is not JSON, or it cannot be written.
+        """
+        new_version = secrets.token_hex(16)
+        header = {"version": new_version, "user_id": key.user_id, "session_id": key.session_id}
+        pieces = encode_document(document, (HEADER, header))
+        with _in_words("save"):
+            self._replace(key, pieces, version)
+        return new_version
+
+    def delete(self, key: SessionKey) -> None:
+        """Forget a session.
+
+        Raises:
+            SessionError: it cannot be deleted.
+        """
+        with _in_words("delete"), self._locked(key):
+            self._remove(key)
+
+    def _replace(self, key: SessionKey, pieces: Sequence[bytes], version: Version) -> None:
+        # Written before the lock is taken: nobody waits for another one's disk.
+        temporary = self._temporary(encode_key(key))
+        try:
+            try:
+                _write(temporary, pieces)
+            except FileNotFoundError:  # the folder was removed while we ran
+                self._make_folders()
+                _write(temporary, pieces)
+            with self._locked(key):
+                if version != self._current_version(key):
+                    raise SessionConflictError("the session was saved by somebody else in between")
+                temporary.replace(self._path(key))
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        self._sync_folder()
+
+    def _remove(self, key: SessionKey) -> None:
+        # The file that was taken over goes first: it must not come back to life.
+        if (legacy := self._find_agentscope(key)) is not None:
+            legacy.unlink(missing_ok=True)
+        self._path(key).unlink(missing_ok=True)
+        self._sync_folder()
+
+    def _current_version(self, key: SessionKey) -> Version:
+        path = self._find(key)
+        if path is None or self._is_expired(path):
+            return ABSENT
+        head = _read(path, _HEAD_BYTES) or b""
+        if _HEAD.match(head):
+            return _version_of(head)
+        content = _read(path)
+        return ABSENT if content is None else _version_of(content)
+
+    def _path(self, key: SessionKey) -> Path:
+        return self._folder / f"{encode_key(key)}.json"
+
+    def _find(self, key: SessionKey) -> Path | None:
+        path = self._path(key)
+        return path if os.path.lexists(path) else self._find_agentscope(key)
+
+    def _find_agentscope(self, key: SessionKey) -> Path | None:
+        name = f"{agentscope_name(key)}.json"
+        if not is_agentscope_name_safe(key):
+            return None
+        path = self._folder / name
+        if not os.path.lexists(path):
+            return None
+        # Where case does not matter, "Ann.json" answers to the name of "ann".
+        with os.scandir(self._folder) as entries:
+            return path if any(entry.name == name for entry in entries) else None
+
+    def _is_expired(self, path: Path) -> bool:
+        if self._ttl_s is None:
+            return False
+        try:
+            return path.stat().st_mtime + self._ttl_s < time.time()
+        except FileNotFoundError:
+            return False
+
+    @contextmanager
+    def _locked(self, key: SessionKey) -> Generator[None]:
+        # A fixed number of files for all sessions: they are never removed, that would be a race.
+        number = zlib.crc32(encode_key(key).encode()) % _LOCK_COUNT
+        path = self._folder / _LOCK_FOLDER / f"{number:02d}"
+        if not path.parent.exists():
+            self._make_folders()
+        with hold_file_lock(path, timeout_s=_LOCK_TIMEOUT_S, check_cancelled=self._check_cancelled):
+            yield
+
+    def _temporary(self, name: str) -> Path:
+        return self._folder / f".{name}.{secrets.token_hex(8)}.tmp"
+
+    def _make_folders(self) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self._folder / _LOCK_FOLDER).mkdir(mode=0o700, exist_ok=True)
+
+    def _remove_leftovers(self) -> None:
+        oldest = time.time() - _LEFTOVER_AGE_S
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") and entry.name.endswith(".tmp"):
+                    with suppress(OSError):
+                        if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                            Path(entry).unlink()
+
+    def _sync_folder(self) -> None:
+        """Put the change of a name on the disk, where the file system can do that."""
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _in_words(verb: str) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        reason = error.strerror or type(error).__name__
+        raise SessionError(f"cannot {verb} the session: {reason}{where}") from error
+
+
+def _create(path: Path) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    return os.open(path, flags, 0o600)
+
+
+def _write(path: Path, pieces: Sequence[bytes]) -> None:
+    with os.fdopen(_create(path), "wb") as file:
+        file.writelines(pieces)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read(path: Path, limit: int = -1) -> bytes | None:
+    # Not blocking: opening a pipe that somebody put here would wait for a writer.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os.open(path, flags)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise SessionCorruptError(f"{path} is not a file")
+        return file.read(limit)
+
+
+def _version_of(content: bytes) -> Version:
+    """Return the version in the header, or a digest for files that AgentScope wrote."""
+    if found := _HEAD.match(content):
+        return found[1].decode()
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _is_header_of(header: object, key: SessionKey) -> bool:
+    return (
+        is_object(header)
+        and header.get("user_id") == key.user_id
+        and header.get("session_id") == key.session_id
+    )
