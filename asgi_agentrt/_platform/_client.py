@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Generator
 from datetime import datetime
 from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import anyio
+import anyio.to_thread
 import httpx
 
+from .._config import PlatformConfig
 from ._protocol import (
     ExchangeError,
     check_status,
@@ -19,9 +22,6 @@ from ._protocol import (
     read_action,
 )
 from ._snapshot import Action
-
-if TYPE_CHECKING:
-    from .._config import PlatformConfig
 
 _ANSWER_LIMIT_BYTES = 64 * 1024
 _PHASE_LIMIT_S = 5.0
@@ -43,6 +43,15 @@ class _Credentials(httpx.Auth):
         yield request
 
 
+async def load_certificates() -> ssl.SSLContext:
+    """Return what HTTPS is checked against; reading it takes too long for the event loop."""
+    try:
+        return await anyio.to_thread.run_sync(httpx.create_ssl_context)
+    except Exception as error:  # noqa: BLE001 (files named by the environment)
+        name = type(error).__name__
+        raise ExchangeError(f"the certificates cannot be loaded ({name})") from None
+
+
 class PlatformClient:
     """Talks to one platform about one instance; an async context manager, entered once.
 
@@ -56,24 +65,25 @@ class PlatformClient:
         *,
         limit_s: float,
         utc_now: Callable[[], datetime],
+        certificates: ssl.SSLContext,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        endpoint = config.endpoint or ""
-        self._beat_url = instance_url(endpoint, config.instance_id, "heartbeat")
-        self._config_url = instance_url(endpoint, config.instance_id, "config")
+        self._beat_url = instance_url(config, "heartbeat")
+        self._config_url = instance_url(config, "config")
         self._limit_s = limit_s
         self._utc_now = utc_now
         try:
             self._http = httpx.AsyncClient(
-                auth=_Credentials(config.token, endpoint_login(endpoint)),
+                auth=_Credentials(config.token, endpoint_login(config)),
                 # Unpacked, 64 KiB may be gigabytes.
                 headers={"Accept": "application/json", "Accept-Encoding": "identity"},
                 timeout=min(_PHASE_LIMIT_S, limit_s),
                 limits=httpx.Limits(max_connections=2, max_keepalive_connections=1),
                 follow_redirects=False,
+                verify=certificates,
                 transport=transport,
             )
-        except Exception as error:  # noqa: BLE001 (proxies and certificates named by the environment)
+        except Exception as error:  # noqa: BLE001 (proxies named by the environment)
             name = type(error).__name__
             raise ExchangeError(f"the HTTP client cannot be set up ({name})") from None
         # Whatever the platform would have us remember, we do not.
@@ -116,9 +126,23 @@ class PlatformClient:
     async def _request(self, method: str, url: httpx.URL, body: dict[str, Any] | None) -> bytes:
         async with self._http.stream(method, url, json=body) as response:
             check_status(response.status_code, response.headers, now=self._utc_now())
-            answer = bytearray()
-            async for chunk in response.aiter_raw():
-                answer += chunk
-                if len(answer) > _ANSWER_LIMIT_BYTES:
-                    raise ExchangeError(f"the answer is longer than {_ANSWER_LIMIT_BYTES} bytes")
-            return bytes(answer)
+            return await _read(response)
+
+
+async def _read(response: httpx.Response) -> bytes:
+    if response.is_stream_consumed:
+        return response.content  # from a transport in memory
+    answer = bytearray()
+    try:
+        async for chunk in response.aiter_raw():
+            answer += chunk
+            if len(answer) > _ANSWER_LIMIT_BYTES:
+                # Closed and then read to its end, which comes at once: the generators below
+                # cannot be closed from here, and trio complains of half-read ones.
+                await response.aclose()
+    except httpx.HTTPError:
+        if len(answer) <= _ANSWER_LIMIT_BYTES:
+            raise
+    if len(answer) > _ANSWER_LIMIT_BYTES:
+        raise ExchangeError(f"the answer is longer than {_ANSWER_LIMIT_BYTES} bytes")
+    return bytes(answer)

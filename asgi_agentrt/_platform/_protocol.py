@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 import httpx
 
-from ..exceptions import PlatformError, StartupError
+from .._config import PlatformConfig
+from ..exceptions import PlatformError
 from ._snapshot import Action, Snapshot
 
 _ERROR_TEXT_LIMIT = 500
@@ -34,39 +35,22 @@ class ExchangeError(PlatformError):
         self.is_rejection = is_rejection
 
 
-def instance_url(endpoint: str, instance_id: str | None, leaf: str) -> httpx.URL:
+def instance_url(config: PlatformConfig, leaf: str) -> httpx.URL:
     """Return `{endpoint}/instances/{instance_id}/{leaf}` without the endpoint's user and password.
 
     A URL with a password would be written out by httpx's own log.
-
-    Raises:
-        StartupError: `endpoint` is not an http or https URL, or there is no instance id; the
-            text quotes neither.
     """
-    if not instance_id:
-        raise StartupError("platform.instance_id", "is needed with platform.endpoint")
-    try:
-        base = httpx.URL(endpoint)
-    except (httpx.InvalidURL, ValueError):
-        base = httpx.URL()
-    if base.scheme not in ("http", "https") or not base.host:
-        raise StartupError("platform.endpoint", "is not an http or https URL")
-    path, _, query = base.raw_path.partition(b"?")
+    base, instance_id = httpx.URL(config.endpoint or ""), config.instance_id or ""
     # "." and ".." would be taken for steps in the path, and quote() leaves them alone.
     dotted = instance_id in (".", "..")
     name = instance_id.replace(".", "%2E") if dotted else quote(instance_id, safe="")
-    raw_path = path.rstrip(b"/") + f"/instances/{name}/{leaf}".encode()
-    return base.copy_with(
-        raw_path=raw_path + b"?" + query if query else raw_path,
-        username=None,
-        password=None,
-        fragment=None,
-    )
+    raw_path = base.raw_path.rstrip(b"/") + f"/instances/{name}/{leaf}".encode()
+    return base.copy_with(raw_path=raw_path, username=None, password=None)
 
 
-def endpoint_login(endpoint: str) -> tuple[str, str] | None:
+def endpoint_login(config: PlatformConfig) -> tuple[str, str] | None:
     """Return user and password that are part of the endpoint's URL, or None."""
-    url = httpx.URL(endpoint)
+    url = httpx.URL(config.endpoint or "")
     return (url.username, url.password) if url.userinfo else None
 
 

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 import anyio
 import anyio.abc
 import httpx
 
+from .._config import PlatformConfig
 from ..exceptions import AgentRuntimeError
 from ._announcements import Announcements
 from ._channel import Channel
-from ._client import PlatformClient
+from ._client import PlatformClient, load_certificates
 from ._memory import resident_memory_mb
-from ._protocol import ExchangeError, beat_body, instance_url
+from ._protocol import ExchangeError, beat_body
 from ._snapshot import Action, Snapshot, Status
 from ._timing import Timing
-
-if TYPE_CHECKING:
-    from .._config import PlatformConfig
 
 logger = logging.getLogger(__name__)
 
@@ -56,9 +54,6 @@ class Reporter:
                 heartbeats go on. What it raises is told to the platform in the next heartbeat.
             transport: Takes the place of the network.
             timing: Takes the place of time and chance.
-
-        Raises:
-            StartupError: the endpoint is not a URL, or there is no instance id.
         """
         self._config = config
         self._snapshot = snapshot
@@ -67,10 +62,9 @@ class Reporter:
         self._timing = timing or Timing()
         self._error: str | None = None
         self._has_ended = False
+        self._certificates: ssl.SSLContext | None = None
         self._is_hurried = False
         self._wake: anyio.Event | None = None
-        if config.endpoint is not None:
-            instance_url(config.endpoint, config.instance_id, "heartbeat")
 
     async def run(self) -> None:
         """Report until cancelled, or until `last_beat`; raises for no fault of the platform."""
@@ -80,7 +74,7 @@ class Reporter:
         interval_s = self._config.heartbeat_interval
         limit_s = max(_SHORTEST_EXCHANGE_LIMIT_S, min(_EXCHANGE_LIMIT_S, interval_s))
         try:
-            opened = self._open_client(limit_s)
+            opened = await self._open_client(limit_s)
         except ExchangeError as fault:
             logger.error("platform: there will be no heartbeats: %s", fault)
             return
@@ -110,14 +104,20 @@ class Reporter:
             return
         with anyio.move_on_after(_LAST_BEAT_LIMIT_S, shield=True):
             try:
-                async with self._open_client(_LAST_BEAT_LIMIT_S) as client:
+                async with await self._open_client(_LAST_BEAT_LIMIT_S) as client:
                     await client.send_beat(self._body(status))
             except ExchangeError as fault:
                 logger.debug("platform: the last heartbeat fails: %s", fault)
 
-    def _open_client(self, limit_s: float) -> PlatformClient:
+    async def _open_client(self, limit_s: float) -> PlatformClient:
+        if self._certificates is None:
+            self._certificates = await load_certificates()
         return PlatformClient(
-            self._config, limit_s=limit_s, utc_now=self._timing.utc_now, transport=self._transport
+            self._config,
+            limit_s=limit_s,
+            utc_now=self._timing.utc_now,
+            certificates=self._certificates,
+            transport=self._transport,
         )
 
     async def _report(self, client: PlatformClient, tasks: anyio.abc.TaskGroup) -> None:
