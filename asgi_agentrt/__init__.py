@@ -1,0 +1,16 @@
+"""Serve an AgentScope project inside any web app: `app.mount("/agent", AgentRuntimeASGI(…))`."""
+
+from ._app_base import AgentApp, SessionContext
+from ._message import Msg
+from ._runtime import Runtime, runtime
+from ._server import AgentRuntimeASGI, AgentRuntimeMiddleware
+
+__all__ = [
+    "AgentApp",
+    "AgentRuntimeASGI",
+    "AgentRuntimeMiddleware",
+    "Msg",
+    "Runtime",
+    "SessionContext",
+    "runtime",
+]

@@ -1,0 +1,80 @@
+"""All runs of a runtime: who is let in, whose turn it is, and how they are made to end."""
+
+from __future__ import annotations
+
+import anyio
+from anyio.abc import TaskGroup
+
+from .._config import RuntimeConfig
+from .._generation import Generation
+from ._activity import Activity
+from ._admission import Admission
+from ._invocation import Invocation
+from ._run import CancelReason, Run
+from ._turns import SessionTurns
+
+# How long cancelled runs may take to unwind before their resources are closed under them.
+UNWIND_TIMEOUT_S = 10.0
+
+
+class RunPool:
+    """Starts runs as tasks of the runtime's task group, whatever task asks for them.
+
+    The limits are those of the configuration that the runtime was started with.
+    """
+
+    def __init__(self, tasks: TaskGroup, config: RuntimeConfig) -> None:
+        self.activity = Activity(config.platform.heartbeat_interval)
+        self._tasks = tasks
+        self._admission = Admission(config.server.max_concurrency, config.server.max_queue)
+        self._turns = SessionTurns()
+        self._runs: set[Run] = set()
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def start(self, invocation: Invocation, generation: Generation) -> Run:
+        """Start a run; it sees the caller's context variables.
+
+        Raises:
+            OverloadedError: `max_concurrency` and `max_queue` are used up.
+            SessionBusyError: the session runs another call and is set to reject a second.
+        """
+        run = Run(invocation, generation)
+        place = self._admission.enter()
+        try:
+            turn = self._turns.enter(run.key, run, generation.config.session.concurrency)
+        except BaseException:
+            place.leave()
+            raise
+        self._runs.add(run)
+        generation.acquire()
+        self.activity.started(run.key)
+
+        async def execute() -> None:
+            try:
+                await run.execute(turn, place)
+            finally:
+                self._runs.discard(run)
+                self.activity.ended(run.key)
+                generation.release()
+
+        self._tasks.start_soon(execute, name=f"asgi_agentrt run {run.id}")
+        return run
+
+    def cancel(self, reason: CancelReason, generation: Generation) -> None:
+        """Ask all runs of a generation to end."""
+        for run in tuple(self._runs):
+            if run.generation is generation:
+                run.cancel(reason)
+
+    async def finish(self, generation: Generation, *, grace_s: float) -> None:
+        """Let the runs of a generation end by themselves for `grace_s`, then cancel them.
+
+        Returns when they have ended, or have not after being given time to unwind.
+        """
+        with anyio.move_on_after(grace_s):
+            await generation.wait_idle()
+        self.cancel("shutdown", generation)
+        with anyio.move_on_after(UNWIND_TIMEOUT_S, shield=True):
+            await generation.wait_idle()

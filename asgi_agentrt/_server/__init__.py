@@ -1,0 +1,6 @@
+"""The ASGI side: the app, the ways to host it, and HTTP."""
+
+from ._asgi import AgentRuntimeASGI
+from ._middleware import AgentRuntimeMiddleware
+
+__all__ = ["AgentRuntimeASGI", "AgentRuntimeMiddleware"]

@@ -1,0 +1,55 @@
+"""Close a runtime at the end of the process, when no lifespan and no signal did."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from multiprocessing.util import Finalize
+
+from .._concurrency import on_asyncio
+
+# What the end of the process may wait for us; the runtime's own time-outs are usually shorter.
+_LIMIT_S = 60.0
+
+
+class ExitHook:
+    """Runs `close` when the interpreter, or a worker process of a server, ends.
+
+    Servers that end an event loop by cancelling its tasks need no hook. The others leave the loop
+    stopped but open, or running in another thread. Workers that leave through `os._exit` run no
+    `atexit` functions, but run multiprocessing's finalizers.
+    """
+
+    def __init__(self, close: Callable[[], Awaitable[None]]) -> None:
+        self._close = close
+        self._loop = asyncio.get_running_loop() if on_asyncio() else None
+        self._thread = threading.current_thread()
+        self._finalizer = None
+        if self._loop is not None:  # trio closes what runs in it before its run() returns
+            atexit.register(self._at_exit)
+            self._finalizer = Finalize(None, self._at_exit, exitpriority=100)
+
+    def remove(self) -> None:
+        """Forget it; the runtime is closed."""
+        if self._finalizer is not None:
+            atexit.unregister(self._at_exit)
+            self._finalizer.cancel()
+
+    def _at_exit(self) -> None:
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return
+
+        async def close() -> None:
+            async with asyncio.timeout(_LIMIT_S):
+                await self._close()
+
+        # Whatever fails here, the process ends now, and nobody is left to hear of it.
+        with suppress(Exception):
+            if not loop.is_running():
+                loop.run_until_complete(close())
+            elif threading.current_thread() is not self._thread:
+                asyncio.run_coroutine_threadsafe(close(), loop).result(_LIMIT_S)

@@ -1,0 +1,99 @@
+"""POST /invoke."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+
+import anyio
+
+from .._config import ServerConfig
+from .._run import Run
+from .._runtime import Runtime
+from .._types import Receive, Scope, Send
+from ..exceptions import InvocationError
+from ._answers import HTTPError, answer_nobody, as_http_error, encode_body, send_json
+from ._body import ClientLeftError, header, read_json_body
+from ._parsing import parse_invocation
+from ._stream import EventStream
+from ._watch import ClientWatch
+
+
+async def invoke(runtime: Runtime, scope: Scope, receive: Receive, send: Send) -> None:
+    """Read the request, start a run, and answer with its events or its outcome.
+
+    Raises:
+        HTTPError: the request is refused; nothing was sent.
+    """
+    server = runtime.config.server
+    _check_api_key(scope, server)
+    try:
+        body = await read_json_body(
+            scope, receive, limit_bytes=server.max_body_bytes, timeout_s=server.send_timeout
+        )
+    except ClientLeftError:
+        await answer_nobody(send)
+        return
+    try:
+        run = runtime.invoke(parse_invocation(body))
+    except InvocationError as error:
+        raise as_http_error(error) from error
+    if _wants_json(scope):
+        await _answer_whole(run, server, receive, send)
+    else:
+        stream = EventStream(
+            run,
+            clock=runtime.clock,
+            ping_interval_s=server.ping_interval,
+            send_timeout_s=server.send_timeout,
+            keep_run=server.on_disconnect == "continue",
+        )
+        await stream.serve(receive, send)
+
+
+def _check_api_key(scope: Scope, server: ServerConfig) -> None:
+    if server.api_key is None:
+        return
+    scheme, _, key = (header(scope, b"authorization") or "").partition(" ")
+    given = key.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
+    if not hmac.compare_digest(given, server.api_key.encode()):
+        raise HTTPError(
+            "UNAUTHORIZED", "a valid API key is required", [(b"www-authenticate", b"Bearer")]
+        )
+
+
+def _wants_json(scope: Scope) -> bool:
+    """Whether the client accepts JSON and not an event stream, which is the default."""
+    accepted = {
+        part.partition(";")[0].strip().lower()
+        for part in (header(scope, b"accept") or "").split(",")
+    }
+    return "application/json" in accepted and "text/event-stream" not in accepted
+
+
+async def _answer_whole(run: Run, server: ServerConfig, receive: Receive, send: Send) -> None:
+    """Answer once the run has ended, with all of its messages."""
+    subscription = run.log.subscribe()
+    messages: list[Any] = []
+    is_over = False
+    try:
+        with anyio.CancelScope() as scope:
+            async with ClientWatch(receive, on_left=scope.cancel):
+                while not subscription.is_over:
+                    await subscription.wait()
+                    messages += [
+                        event.body for event in subscription.take() if event.kind == "message"
+                    ]
+                is_over = True
+    finally:
+        subscription.close()
+        if not is_over and server.on_disconnect == "cancel":
+            run.cancel("disconnected")
+    if not is_over:
+        await answer_nobody(send)
+    elif run.error is not None:
+        error = as_http_error(run.error, run.id)
+        raise HTTPError(error.code, run.describe_error(), error.headers)
+    else:
+        answer = {"session_id": run.key.session_id, "run_id": run.id, "messages": messages}
+        await send_json(send, 200, encode_body(answer), [(b"x-run-id", run.id.encode())])

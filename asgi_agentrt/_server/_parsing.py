@@ -1,0 +1,160 @@
+"""From the bytes of a request to an invocation; everything wrong is said with its field."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from .._message import WireMessage
+from .._run import Invocation
+from ..exceptions import InvalidRequestError
+
+MAX_ID_CHARACTERS = 256
+# Far above what a message needs, far below what would exhaust the stack of any code that walks it.
+MAX_DEPTH = 64
+_MEDIA = ("image", "audio", "video", "data")
+
+
+def parse_invocation(body: bytes) -> Invocation:
+    """Return what the body of `POST /invoke` asks for.
+
+    Raises:
+        InvalidRequestError: it is not JSON, or a field is missing or of the wrong type.
+    """
+    request = _parse_json(body)
+    if not isinstance(request, dict):
+        _fail("the body must be a JSON object")
+    confirm = request.get("confirm")
+    if confirm is not None and not isinstance(confirm, list):
+        _fail("confirm must be a list")
+    metadata = _object(request, "metadata", "metadata")
+    return Invocation(
+        session_id=_id(request, "session_id", "session_id", required=True),
+        message=_message(request, is_optional=confirm is not None),
+        user_id=_id(metadata, "user_id", "metadata.user_id", required=False),
+        metadata=metadata,
+        confirm=confirm,
+    )
+
+
+def _parse_json(body: bytes) -> Any:
+    try:
+        text = body.decode("utf-8")
+        if text.startswith("\ufeff"):
+            _fail("the body must not begin with a byte order mark")
+        request = json.loads(text, parse_constant=_refuse_constant)
+        # A lone surrogate comes through as an escape only, and could never be sent back.
+        if "\\u" in text:
+            json.dumps(request, ensure_ascii=False).encode("utf-8")
+    except UnicodeDecodeError:
+        _fail("the body is not UTF-8")
+    except UnicodeEncodeError:
+        _fail("the body holds a lone surrogate")
+    except json.JSONDecodeError as error:
+        _fail(f"the body is not JSON: {error.msg} at line {error.lineno} column {error.colno}")
+    except RecursionError:
+        _fail(f"the body is nested deeper than {MAX_DEPTH} levels")
+    except ValueError:
+        _fail("the body holds a number that is too long")
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        _check_depth(request)
+    return request
+
+
+def _check_depth(value: Any) -> None:
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    _fail(f"the body is nested deeper than {MAX_DEPTH} levels")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    _fail(f"the body is not JSON: {name} is no JSON number")
+
+
+def _id(holder: dict[str, Any], key: str, path: str, *, required: bool) -> str:
+    value = holder.get(key)
+    if value is None:
+        if required:
+            _fail(f"{path} is required")
+        return ""
+    if not isinstance(value, str):
+        _fail(f"{path} must be a string")
+    if required and not value:
+        _fail(f"{path} must not be empty")
+    if len(value) > MAX_ID_CHARACTERS:
+        _fail(f"{path} must not be longer than {MAX_ID_CHARACTERS} characters")
+    if any(character < " " or "\x7f" <= character <= "\x9f" for character in value):
+        _fail(f"{path} must not hold control characters")
+    return value
+
+
+def _object(holder: dict[str, Any], key: str, path: str) -> dict[str, Any]:
+    value = holder.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        _fail(f"{path} must be an object")
+    return value
+
+
+def _message(request: dict[str, Any], *, is_optional: bool) -> WireMessage:
+    """Rebuild the message from what a client may say: a user's text and media, nothing else."""
+    given = request.get("message")
+    if given is None:
+        if not is_optional:
+            _fail("message is required")
+        given = {"content": ""}
+    if not isinstance(given, dict):
+        _fail("message must be an object")
+    if given.get("role", "user") != "user":
+        _fail('message.role must be "user"')
+    name = given.get("name", "user")
+    if not isinstance(name, str):
+        _fail("message.name must be a string")
+    content = given.get("content")
+    if content is None:
+        _fail("message.content is required")
+    if isinstance(content, list):
+        content = [_block(block, f"message.content[{i}]") for i, block in enumerate(content)]
+    elif not isinstance(content, str):
+        _fail("message.content must be a string or a list of blocks")
+    metadata = _object(given, "metadata", "message.metadata")
+    return {"name": name, "content": content, "role": "user", "metadata": metadata}
+
+
+def _block(block: Any, path: str) -> dict[str, Any]:
+    if not isinstance(block, dict):
+        _fail(f"{path} must be an object")
+    kind = block.get("type")
+    if kind == "text":
+        if not isinstance(block.get("text"), str):
+            _fail(f"{path}.text must be a string")
+        return {"type": "text", "text": block["text"]}
+    if kind not in _MEDIA:
+        _fail(f"{path}.type must be one of text, {', '.join(_MEDIA)}")
+    source = block.get("source")
+    if not isinstance(source, dict):
+        _fail(f"{path}.source must be an object")
+    wanted = {"url": ("url",), "base64": ("media_type", "data")}.get(str(source.get("type")))
+    if wanted is None:
+        _fail(f'{path}.source.type must be "url" or "base64"')
+    for key in wanted:
+        if not isinstance(source.get(key), str):
+            _fail(f"{path}.source.{key} must be a string")
+    for optional in ("media_type",):
+        if optional in source and not isinstance(source[optional], str):
+            _fail(f"{path}.source.{optional} must be a string")
+    kept = {key: source[key] for key in ("type", "url", "media_type", "data") if key in source}
+    return {"type": kind, "source": kept}
+
+
+def _fail(reason: str) -> NoReturn:
+    raise InvalidRequestError(reason)
