@@ -61,8 +61,8 @@ class AgentApp(ABC):
             assistant's text), or objects with `to_dict()` or `model_dump()`.
         """
 
-    async def on_startup(self) -> None:
+    async def on_startup(self) -> None:  # noqa: B027  optional
         """Run once before the first call; `asgi_agentrt.runtime` is open already."""
 
-    async def on_shutdown(self) -> None:
+    async def on_shutdown(self) -> None:  # noqa: B027  optional
         """Run once after the last call; `asgi_agentrt.runtime` is still open."""

@@ -55,7 +55,9 @@ def absorb_native_cancellation() -> None:
             task.uncancel()
 
 
-async def run_bounded(clean_up: Callable[[], Awaitable[object]], *, seconds: float, what: str) -> None:
+async def run_bounded(
+    clean_up: Callable[[], Awaitable[object]], *, seconds: float, what: str
+) -> None:
     """Run a clean-up step to its end, but no longer than `seconds`; log what goes wrong."""
     with anyio.CancelScope(shield=True, deadline=anyio.current_time() + seconds) as scope:
         try:

@@ -23,7 +23,7 @@ from ._project import LoadedApp, adopt_app, load_project
 from ._providers import is_builtin_provider, open_model
 from ._session import Sessions, SessionStore, open_store
 from ._slots import Slots
-from .exceptions import AgentRuntimeError, StartupError
+from .exceptions import StartupError
 
 logger = logging.getLogger(__name__)
 
@@ -226,7 +226,7 @@ class Generation:
                             raise
                     finally:
                         life.shield = True
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  told to who waits for `settled`
             self.error = error
         finally:
             if self.error is None and not self.settled.is_set():
@@ -294,9 +294,7 @@ class Generation:
                 await server.settled()
         self._toolbox = self.adapter.toolbox(servers)
 
-    def _push_closing(
-        self, stack: AsyncExitStack, what: str, close: Callable[[], Any]
-    ) -> None:
+    def _push_closing(self, stack: AsyncExitStack, what: str, close: Callable[[], Any]) -> None:
         stack.push_async_callback(
             partial(run_bounded, close, seconds=CLOSE_TIMEOUT_S, what=f"closing {what}")
         )

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from .exceptions import MessageError
 
@@ -152,31 +152,40 @@ _DEPTH_LIMIT = 200
 
 def _find_fault(value: Any, path: str, depth: int) -> tuple[str, str] | None:
     """Return path and reason of the first value that is not JSON, or None."""
-    if value is None or isinstance(value, bool | int):
-        return None
     if isinstance(value, str):
         return (path, "holds a lone surrogate") if _has_surrogate(value) else None
     if isinstance(value, float):
         return None if math.isfinite(value) else (path, "is not a finite number")
+    if value is None or isinstance(value, bool | int):
+        return None
+    if not isinstance(value, dict | list | tuple):
+        return path, f"is of type {type(value).__qualname__}"
     if depth > _DEPTH_LIMIT:
         return path, f"is nested deeper than {_DEPTH_LIMIT} levels"
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if not isinstance(key, str):
-                return path, f"has a key of type {type(key).__qualname__}"
-            name = "?" if _has_surrogate(key) else key
-            where = f"{path}.{name}" if path else name
-            if name == "?":
-                return where, "has a key that holds a lone surrogate"
-            if fault := _find_fault(inner, where, depth + 1):
-                return fault
-        return None
-    if isinstance(value, list | tuple):
+    for where, inner in _children(value, path):
+        if isinstance(inner, _BadKey):
+            return where, inner.reason
+        if fault := _find_fault(inner, where, depth + 1):
+            return fault
+    return None
+
+
+class _BadKey(NamedTuple):
+    reason: str
+
+
+def _children(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of a dict or a list, each with its path; a key that is not JSON as such."""
+    if not isinstance(value, dict):
         for index, inner in enumerate(value):
-            if fault := _find_fault(inner, f"{path}[{index}]", depth + 1):
-                return fault
-        return None
-    return path, f"is of type {type(value).__qualname__}"
+            yield f"{path}[{index}]", inner
+        return
+    for key, inner in value.items():
+        if not isinstance(key, str):
+            yield path, _BadKey(f"has a key of type {type(key).__qualname__}")
+        elif _has_surrogate(key):
+            yield path, _BadKey("has a key that holds a lone surrogate")
+        yield f"{path}.{key}" if path else str(key), inner
 
 
 def _has_surrogate(text: str) -> bool:

@@ -64,7 +64,9 @@ def load_project(folder: Path) -> LoadedApp:
     if not folder.is_dir():
         raise ProjectError(f"{folder}: no such folder; give the path of a project")
     if not file.is_file():
-        raise ProjectError(f"{file}: not found; a project needs an app.py with `class App(AgentApp)`")
+        raise ProjectError(
+            f"{file}: not found; a project needs an app.py with `class App(AgentApp)`"
+        )
     package = _Package(folder)
     try:
         module = package.load("app")
@@ -98,8 +100,12 @@ def adopt_app(given: object) -> LoadedApp:
     module = sys.modules.get(getattr(function, "__module__", ""))
     names = vars(module).values() if module is not None else ()
     uses_agentscope = any(
-        (value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or "")
-        .partition(".")[0] == "agentscope"
+        (
+            value.__name__
+            if isinstance(value, ModuleType)
+            else getattr(value, "__module__", None) or ""
+        ).partition(".")[0]
+        == "agentscope"
         for value in names
         if isinstance(value, ModuleType | type | types.FunctionType)
     )

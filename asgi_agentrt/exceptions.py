@@ -1,24 +1,24 @@
 """Every error this package raises on purpose.
 
-    AgentRuntimeError
-    ├── ConfigError               agentapp.yaml (or the mapping in its place) has faults
-    ├── ProjectError              the project folder, app.py or its App cannot be used
-    ├── MissingExtraError         a library that an extra of this package installs is absent
-    ├── StartupError              a resource did not open; names which
-    ├── LifecycleError            started twice, or no runtime (or several) to speak of
-    ├── PlatformError             the platform answered something that cannot be used
-    ├── SessionError
-    │   ├── SessionConflictError  somebody else saved a newer version
-    │   └── SessionCorruptError   what the store holds is not a session
-    └── InvocationError           a call that did not end well, each with its wire code
-        ├── InvalidRequestError   INVALID_REQUEST
-        ├── SessionBusyError      SESSION_BUSY
-        ├── OverloadedError       OVERLOADED
-        ├── NotReadyError         NOT_READY
-        ├── RunCancelledError     CANCELLED
-        ├── AppError              APP_ERROR
-        │   └── MessageError      the app yielded something that is no message
-        └── InternalError         INTERNAL
+AgentRuntimeError
+├── ConfigError               agentapp.yaml (or the mapping in its place) has faults
+├── ProjectError              the project folder, app.py or its App cannot be used
+├── MissingExtraError         a library that an extra of this package installs is absent
+├── StartupError              a resource did not open; names which
+├── LifecycleError            started twice, or no runtime (or several) to speak of
+├── PlatformError             the platform answered something that cannot be used
+├── SessionError
+│   ├── SessionConflictError  somebody else saved a newer version
+│   └── SessionCorruptError   what the store holds is not a session
+└── InvocationError           a call that did not end well, each with its wire code
+    ├── InvalidRequestError   INVALID_REQUEST
+    ├── SessionBusyError      SESSION_BUSY
+    ├── OverloadedError       OVERLOADED
+    ├── NotReadyError         NOT_READY
+    ├── RunCancelledError     CANCELLED
+    ├── AppError              APP_ERROR
+    │   └── MessageError      the app yielded something that is no message
+    └── InternalError         INTERNAL
 """
 
 from __future__ import annotations

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextvars
-import logging
 import os
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -16,32 +16,18 @@ from typing import Any, Literal, Self
 
 import anyio
 import anyio.to_thread
-from anyio.abc import TaskGroup
 from anyio.lowlevel import current_token
 
-from .._concurrency import detached_context
 from .._config import RuntimeConfig
 from .._generation import Generation, Source, current_scope
-from .._platform import Action, Reporter, Snapshot
-from .._platform import Status as PlatformStatus
+from .._platform import Reporter
 from .._run import Invocation, Run, RunPool, StreamClock
 from .._session import Sessions
 from .._slots import Slots
-from ..exceptions import AgentRuntimeError, LifecycleError, NotReadyError, StartupError
+from ..exceptions import AgentRuntimeError, LifecycleError, NotReadyError
+from ._generations import Generations, as_start_error, too_slow
 from ._owner import Owner
-
-logger = logging.getLogger(__name__)
-
-Status = Literal["starting", "healthy", "degraded", "unhealthy", "draining"]
-OnRestart = Callable[[], Awaitable[None] | None]
-
-_PLATFORM_STATUS: dict[Status, PlatformStatus] = {
-    "starting": "starting",
-    "healthy": "running",
-    "degraded": "running",
-    "unhealthy": "failed",
-    "draining": "draining",
-}
+from ._reporting import OnRestart, Status, make_reporter
 
 _alive: weakref.WeakKeyDictionary[Runtime, object] = weakref.WeakKeyDictionary()
 
@@ -70,7 +56,7 @@ class Runtime:
         on_close: Called by the owner task once it is closed, or has failed to open.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is an option of its own
         self,
         project: str | os.PathLike[str] = ".",
         *,
@@ -82,7 +68,7 @@ class Runtime:
         on_open: Callable[[], None] | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
-        self._source = Source(Path(project).absolute(), config, app)
+        self._source = Source(_absolute(project), config, app)
         self._with_platform = platform
         self._on_restart = on_restart
         self._context = contextvars.copy_context() if context is None else context
@@ -90,10 +76,7 @@ class Runtime:
         self._on_close = on_close
         self._owner: Owner | None = None
         self._config: RuntimeConfig | None = None
-        self._generation: Generation | None = None
-        self._open: list[Generation] = []
-        self._number = 0
-        self._opening = "config"
+        self._generations: Generations | None = None
         self._reporter: Reporter | None = None
         self._drained: anyio.Event | None = None
         self._started_at = time.monotonic()
@@ -138,9 +121,10 @@ class Runtime:
         scope = current_scope.get()
         if scope is not None and scope.generation.owner is self:
             return scope.generation
-        if self._generation is None:
+        generation = self.generation
+        if generation is None:
             raise LifecycleError("the runtime is not initialized")
-        return self._generation
+        return generation
 
     # ---- starting and stopping ---------------------------------------------------------------
 
@@ -159,12 +143,10 @@ class Runtime:
             LifecycleError: it was initialized before and not shut down.
             ConfigError, ProjectError, StartupError: it did not start; nothing stays open.
         """
-        source = self._source
-        self._source = Source(
-            source.project if project_path is None else Path(project_path).absolute(),
-            source.config if config_path is None else config_path,
-            source.app,
-        )
+        if project_path is not None:
+            self._source = replace(self._source, project=_absolute(project_path))
+        if config_path is not None:
+            self._source = replace(self._source, config=config_path)
         self.begin()
         await self.wait_started()
 
@@ -177,7 +159,6 @@ class Runtime:
         if self._owner is not None and not self._owner.closed.is_set():
             raise LifecycleError("the runtime is initialized already")
         self._drained = None
-        self._opening = "config"
         self._started_at = time.monotonic()
         _alive[self] = current_token().native_token
         self._owner = Owner(self._open_resources, context=self._context)
@@ -196,14 +177,10 @@ class Runtime:
             raise self._start_error(owner.error) from owner.error
 
     def _start_error(self, error: BaseException) -> AgentRuntimeError:
+        opening = "config" if self._generations is None else self._generations.opening
         if isinstance(error, TimeoutError) and self._config is not None:
-            limit = self._config.server.startup_timeout
-            return StartupError(
-                self._opening, f"not open after {limit:g} s (server.startup_timeout)"
-            )
-        if isinstance(error, AgentRuntimeError):
-            return error
-        return StartupError(self._opening, f"{type(error).__name__}: {error}")
+            return too_slow(opening, self._config)
+        return as_start_error(error, opening)
 
     async def shutdown(self) -> None:
         """Let running invocations finish for `drain_timeout`, then close everything.
@@ -236,59 +213,56 @@ class Runtime:
             server = config.server
             life.deadline = anyio.current_time() + server.startup_timeout
             async with anyio.create_task_group() as tasks:
-                self._tasks = tasks
-                self._reloading = anyio.Lock()
                 self.runs = RunPool(tasks, config)
                 self.clock = StreamClock(shortest_s=min(server.ping_interval, server.send_timeout))
-                self._reporter = self._start_reporter(config)
+                self._generations = generations = Generations(
+                    self, self._source, tasks=tasks, runs=self.runs, context=self._context
+                )
+                if self._with_platform:
+                    self._reporter = make_reporter(config.platform, self, self._on_restart)
+                if self._reporter is not None:
+                    generations.spawn(self._reporter.run)
                 try:
-                    self._generation = await self._open_generation(config)
+                    await generations.open_first(config)
                 except AgentRuntimeError as failure:
                     error = failure  # raised below: here the group would wrap it
                     await self._report_end("failed")
                 else:
-                    self._spawn(self.clock.run)
+                    generations.spawn(self.clock.run)
                     if self._on_open is not None:
                         self._on_open()
                     yield
-                    await self._close()
+                    await self._close(generations)
                 tasks.cancel_scope.cancel()
             if error is not None:
                 raise error
         finally:
             _alive.pop(self, None)
-            self._generation = None
+            if self._generations is not None:
+                self._generations.current = None
             if self._on_close is not None:
                 self._on_close()
 
-    async def _close(self) -> None:
+    async def _close(self, generations: Generations) -> None:
         self.drain()
         if self._drained is not None:
             await self._drained.wait()
-        # Whatever is open, newest first: a reload may be closing the one before.
-        for generation in reversed(self._open):
-            generation.retire()
-            await generation.closed.wait()
+        await generations.close()
         await self._report_end("stopping")
 
     def drain(self) -> None:
         """Accept no more invocations; the running ones get `drain_timeout`, then are cancelled."""
-        if self._drained is None and self._generation is not None:
+        if self._drained is None and self._generations is not None:
             self._drained = anyio.Event()
-            self._spawn(partial(self._drain, self._drained))
+            self._generations.spawn(partial(self._drain, self._generations, self._drained))
 
-    async def _drain(self, drained: anyio.Event) -> None:
+    async def _drain(self, generations: Generations, drained: anyio.Event) -> None:
         if self._reporter is not None:
             self._reporter.beat_soon()
         try:
-            async with anyio.create_task_group() as tasks:
-                for generation in self._open:
-                    grace_s = generation.config.server.drain_timeout
-                    tasks.start_soon(partial(self.runs.finish, generation, grace_s=grace_s))
+            await generations.finish_runs()
         finally:
             drained.set()
-
-    # ---- generations -------------------------------------------------------------------------
 
     async def reload(self) -> None:
         """Read the project again, open it beside the running one, and switch over.
@@ -297,50 +271,11 @@ class Runtime:
 
         Raises:
             LifecycleError: the runtime is not open.
-            ConfigError, ProjectError, StartupError: the new one did not open; the old one serves on.
+            ConfigError, ProjectError, StartupError: the new one did not open; the old one stays.
         """
-        if not self.is_initialized or self._drained is not None:
+        if not self.is_initialized or self._drained is not None or self._generations is None:
             raise LifecycleError("only an open runtime can be reloaded")
-        async with self._reloading:
-            config = await anyio.to_thread.run_sync(self._source.read_config)
-            try:
-                with anyio.fail_after(config.server.startup_timeout):
-                    generation = await self._open_generation(config)
-            except TimeoutError as error:
-                raise self._start_error(error) from error
-            old, self._generation, self._config = self._generation, generation, config
-            logger.info("reloaded: generation %d", generation.number)
-            if old is not None:
-                self._spawn(partial(self._retire, old))
-
-    async def _open_generation(self, config: RuntimeConfig) -> Generation:
-        """Open a generation in a task of its own, which will close it too."""
-        self._number += 1
-        generation = Generation(self._source, config, self._number, self)
-        self._open.append(generation)
-        self._spawn(generation.hold)
-        try:
-            await generation.settled.wait()
-        finally:
-            self._opening = generation.opening
-            if not generation.settled.is_set() or generation.error is not None:
-                generation.abandon()
-                self._open.remove(generation)
-        if generation.error is not None:
-            raise self._start_error(generation.error) from generation.error
-        return generation
-
-    async def _retire(self, generation: Generation) -> None:
-        """Close a generation that gets no new invocations, once its runs have finished."""
-        await self.runs.finish(generation, grace_s=generation.config.server.drain_timeout)
-        generation.retire()
-        await generation.closed.wait()
-        if generation in self._open:
-            self._open.remove(generation)
-
-    def _spawn(self, function: Callable[[], Awaitable[None]]) -> None:
-        """Start a task of the runtime that does not see the caller's context variables."""
-        detached_context(self._context).run(self._tasks.start_soon, function)
+        await self._generations.switch()
 
     # ---- invocations -------------------------------------------------------------------------
 
@@ -354,9 +289,10 @@ class Runtime:
         """
         if self._drained is not None:
             raise NotReadyError("the runtime is shutting down")
-        if self._generation is None:
+        generation = self.generation
+        if generation is None:
             raise NotReadyError("the runtime is not open")
-        return self.runs.start(invocation, self._generation)
+        return self.runs.start(invocation, generation)
 
     # ---- what the platform and /health are told ----------------------------------------------
 
@@ -368,9 +304,10 @@ class Runtime:
             return "unhealthy"
         if self._drained is not None or (owner is not None and owner.closed.is_set()):
             return "draining"
-        if self._generation is None:
+        generation = self.generation
+        if generation is None:
             return "starting"
-        return "degraded" if self._generation.is_degraded else "healthy"
+        return "degraded" if generation.is_degraded else "healthy"
 
     @property
     def uptime_s(self) -> float:
@@ -397,29 +334,12 @@ class Runtime:
     @property
     def generation(self) -> Generation | None:
         """What serves new invocations; None before the start and after the end."""
-        return self._generation
-
-    def _start_reporter(self, config: RuntimeConfig) -> Reporter | None:
-        if not self._with_platform or config.platform.endpoint is None:
-            return None
-        reporter = Reporter(config.platform, snapshot=self._snapshot, on_action=self._act)
-        self._spawn(reporter.run)
-        return reporter
+        return None if self._generations is None else self._generations.current
 
     async def _report_end(self, status: Literal["stopping", "failed"]) -> None:
         if self._reporter is not None:
             await self._reporter.last_beat(status)
 
-    def _snapshot(self) -> Snapshot:
-        status = _PLATFORM_STATUS[self.status]
-        activity = self.runs.activity
-        return Snapshot(status, activity.active_sessions, activity.total_requests)
 
-    async def _act(self, action: Action) -> None:
-        """Carry out what the platform asks for; a guest never exits its host."""
-        if action == "restart" and self._on_restart is not None:
-            outcome = self._on_restart()
-            if outcome is not None:
-                await outcome
-        else:
-            await self.reload()
+def _absolute(folder: str | os.PathLike[str]) -> Path:
+    return Path(folder).absolute()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -94,8 +95,5 @@ async def answer_nobody(send: Send) -> None:
     Middlewares such as Starlette's `BaseHTTPMiddleware` take a missing answer for a fault; on a
     dead connection, servers drop this one silently or block.
     """
-    with anyio.move_on_after(1, shield=True):
-        try:
-            await send_empty(send, CLIENT_LEFT_STATUS)
-        except OSError:
-            pass
+    with anyio.move_on_after(1, shield=True), suppress(OSError):
+        await send_empty(send, CLIENT_LEFT_STATUS)

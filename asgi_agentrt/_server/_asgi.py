@@ -124,7 +124,7 @@ class AgentRuntimeASGI:
 
         Raises:
             LifecycleError: it is not running.
-            ConfigError, ProjectError, StartupError: the new one did not open; the old one serves on.
+            ConfigError, ProjectError, StartupError: the new one did not open; the old one stays.
         """
         await self.runtime.reload()
 

@@ -34,7 +34,10 @@ class ExactMount(Mount):
 
 
 def attach(
-    parent: Any, path: str, app: ASGIApp, lifespan: Callable[[Any], AbstractAsyncContextManager[None]]
+    parent: Any,
+    path: str,
+    app: ASGIApp,
+    lifespan: Callable[[Any], AbstractAsyncContextManager[None]],
 ) -> None:
     """Mount `app` at `path` of a Starlette or FastAPI app and wrap the app's lifespan in ours.
 

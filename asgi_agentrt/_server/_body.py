@@ -24,6 +24,8 @@ async def read_json_body(
     """Return the body of a request that says it is JSON.
 
     Args:
+        scope: The request.
+        receive: Where its body comes from.
         limit_bytes: The most that is accepted, and the most that is kept in memory.
         timeout_s: Seconds that the client may let pass between two parts.
 
@@ -55,7 +57,9 @@ def _check_media_type(scope: Scope) -> None:
     """Insist on JSON: browsers send everything else to other sites without asking first."""
     media_type, _, parameters = (header(scope, b"content-type") or "").partition(";")
     kind = media_type.strip().lower()
-    if not (kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))):
+    if not (
+        kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+    ):
         raise HTTPError("UNSUPPORTED_MEDIA_TYPE", "Content-Type must be application/json")
     for parameter in parameters.split(";"):
         name, _, value = parameter.partition("=")
@@ -67,9 +71,8 @@ def _check_media_type(scope: Scope) -> None:
 
 def _check_length(scope: Scope, limit_bytes: int) -> None:
     announced = header(scope, b"content-length")
-    if announced is not None and announced.isdecimal() and len(announced) < 20:
-        if int(announced) > limit_bytes:
-            raise _too_large(limit_bytes)
+    if announced is not None and announced.isdecimal() and int(announced[:20]) > limit_bytes:
+        raise _too_large(limit_bytes)
 
 
 def _too_large(limit_bytes: int) -> HTTPError:

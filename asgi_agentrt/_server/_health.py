@@ -35,18 +35,18 @@ async def health(instance: Instance, send: Send, *, is_head: bool) -> None:
     }
     if instance.runtime is not None:
         body |= _parts(instance.runtime)
-    await _answer(send, status in _SERVING, body, is_head=is_head)
+    await _answer(send, body, is_fine=status in _SERVING, is_head=is_head)
 
 
 async def live(send: Send, *, is_head: bool) -> None:
     """Answer 200: this process handles requests."""
-    await _answer(send, True, {"status": "alive"}, is_head=is_head)
+    await _answer(send, {"status": "alive"}, is_fine=True, is_head=is_head)
 
 
 async def ready(instance: Instance, send: Send, *, is_head: bool) -> None:
     """Answer 200 when invocations are served, else 503."""
     status = instance.status
-    await _answer(send, status in _SERVING, {"status": status}, is_head=is_head)
+    await _answer(send, {"status": status}, is_fine=status in _SERVING, is_head=is_head)
 
 
 def _parts(runtime: Runtime) -> dict[str, Any]:
@@ -59,10 +59,13 @@ def _parts(runtime: Runtime) -> dict[str, Any]:
         "generation": generation.number,
         "models": dict.fromkeys(generation.models, "open"),
         "mcp_servers": {server.name: server.state for server in generation.servers},
-        "session": {"backend": generation.config.session.backend, "state": generation.sessions.state},
+        "session": {
+            "backend": generation.config.session.backend,
+            "state": generation.sessions.state,
+        },
     }
 
 
-async def _answer(send: Send, is_fine: bool, body: Any, *, is_head: bool) -> None:  # noqa: FBT001
+async def _answer(send: Send, body: Any, *, is_fine: bool, is_head: bool) -> None:
     headers = () if is_fine else ((b"retry-after", b"1"),)
     await send_json(send, 200 if is_fine else 503, encode_body(body), headers, is_head=is_head)

@@ -6,7 +6,7 @@ import contextvars
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -16,7 +16,7 @@ import anyio
 from .._config import RuntimeConfig
 from .._runtime import OnRestart, Runtime, Status
 from .._types import Scope
-from ..exceptions import AgentRuntimeError, NotReadyError, StartupError
+from ..exceptions import AgentRuntimeError, NotReadyError
 from ._advice import how_to_wire
 from ._exit import ExitHook
 from ._signals import StopNotice
@@ -192,9 +192,7 @@ class Instance:
         delay_s = min(_FIRST_RETRY_S * 2**self._failures, _LONGEST_RETRY_S)
         self._failures += 1
         self._retry_at = time.monotonic() + delay_s
-        logger.error(
-            "the agent runtime of %s could not start: %s", self._options.project, error
-        )
+        logger.error("the agent runtime of %s could not start: %s", self._options.project, error)
 
     def _warn_once(self, scope: Scope) -> None:
         if self._noted is None and self._failures == 0 and self.runtime is None:

@@ -135,25 +135,31 @@ def _block(block: Any, path: str) -> dict[str, Any]:
         _fail(f"{path} must be an object")
     kind = block.get("type")
     if kind == "text":
-        if not isinstance(block.get("text"), str):
-            _fail(f"{path}.text must be a string")
-        return {"type": "text", "text": block["text"]}
+        return {"type": "text", "text": _string(block, "text", path)}
     if kind not in _MEDIA:
         _fail(f"{path}.type must be one of text, {', '.join(_MEDIA)}")
-    source = block.get("source")
+    return {"type": kind, "source": _source(block.get("source"), f"{path}.source")}
+
+
+def _source(source: Any, path: str) -> dict[str, str]:
+    """Read where a media block's bytes are: at a URL, or in the block."""
     if not isinstance(source, dict):
-        _fail(f"{path}.source must be an object")
-    wanted = {"url": ("url",), "base64": ("media_type", "data")}.get(str(source.get("type")))
-    if wanted is None:
-        _fail(f'{path}.source.type must be "url" or "base64"')
-    for key in wanted:
-        if not isinstance(source.get(key), str):
-            _fail(f"{path}.source.{key} must be a string")
-    for optional in ("media_type",):
-        if optional in source and not isinstance(source[optional], str):
-            _fail(f"{path}.source.{optional} must be a string")
-    kept = {key: source[key] for key in ("type", "url", "media_type", "data") if key in source}
-    return {"type": kind, "source": kept}
+        _fail(f"{path} must be an object")
+    kind = source.get("type")
+    if kind == "base64":
+        keys = ("media_type", "data")
+    elif kind == "url":
+        keys = ("url", "media_type") if "media_type" in source else ("url",)
+    else:
+        _fail(f'{path}.type must be "url" or "base64"')
+    return {"type": kind, **{key: _string(source, key, path) for key in keys}}
+
+
+def _string(holder: dict[str, Any], key: str, path: str) -> str:
+    value = holder.get(key)
+    if not isinstance(value, str):
+        _fail(f"{path}.{key} must be a string")
+    return value
 
 
 def _fail(reason: str) -> NoReturn:

@@ -32,10 +32,9 @@ def locate(scope: Scope) -> Location | None:
         return None  # a look-alike: "/agentx/health" came through as "x/health"
     hidden = _cut_by_host(scope, path)
     tail = _overlap(root, path)
-    if tail and not (hidden == tail == root):
-        # `hidden == root`: the host did cut its prefix off; what looks like it is a route of ours.
-        if hidden is None or tail == root:
-            return Location(_trim(path[len(tail) :]), root)
+    # `hidden == root`: the host did cut its prefix off; what looks like it is a route of ours.
+    if tail and (hidden is None or hidden != root == tail):
+        return Location(_trim(path[len(tail) :]), root)
     if hidden is None:
         return Location(_trim(path), root)
     if _is_below(hidden, root):

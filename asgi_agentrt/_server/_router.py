@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import anyio
 
 from .._types import Receive, Scope, Send
+from ..exceptions import NotReadyError
 from ._answers import HTTPError, as_http_error, send_empty, send_error
 from ._health import health, live, ready
 from ._instance import Instance
 from ._invoke import invoke
 from ._paths import locate
-from ..exceptions import NotReadyError
 
 _METHODS = {
     "/invoke": ("POST", "OPTIONS"),
@@ -59,8 +61,9 @@ async def _dispatch(
 
 
 async def _start_if_nobody_did(instance: Instance, scope: Scope) -> None:
-    with anyio.move_on_after(_FIRST_HEALTH_WAIT_S if instance.runtime is None else 0):
-        try:
-            await instance.ready(scope)
-        except NotReadyError:
-            pass  # which is what the answer will say
+    # Not ready is what the answer will say.
+    with (
+        anyio.move_on_after(_FIRST_HEALTH_WAIT_S if instance.runtime is None else 0),
+        suppress(NotReadyError),
+    ):
+        await instance.ready(scope)

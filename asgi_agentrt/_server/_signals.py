@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -102,7 +103,7 @@ class _Chain:
                 self._previous(number, None)
 
         for notice in closing:
-            if not self._tell(notice, lambda notice=notice: _close(notice, one_is_closed)):
+            if not self._tell(notice, partial(_close, notice, one_is_closed)):
                 one_is_closed()
 
     def _tell(self, notice: StopNotice, what: Callable[[], None]) -> bool:
