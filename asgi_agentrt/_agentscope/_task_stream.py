@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 _AHEAD = 32  # items that an agent may be ahead of its reader
 _PATIENCE_S = 0.5  # seconds from one cancellation to the next
 _ATTEMPTS = 20
+_TIDYING_S = 2.0
 
 
 class Feed:
@@ -66,13 +67,13 @@ class Feed:
 
 async def stream_task(
     work: Callable[[Feed], Coroutine[Any, Any, None]],
-    tidy: Callable[[], Awaitable[None]],
+    tidy: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncGenerator[Any, None]:
     """Run `work` in a task and yield what it puts into its feed, then raise what it raised.
 
     Args:
         work: Runs the agent; is cancelled, again and again, when the reader leaves.
-        tidy: Run after a work that was stopped, under a shield.
+        tidy: Run when it has ended, in whatever way, for `_TIDYING_S` seconds at most.
     """
     feed = Feed()
     task = asyncio.create_task(work(feed))
@@ -87,9 +88,11 @@ async def stream_task(
             feed.abandon()
             with anyio.CancelScope(shield=True):
                 await _stop(task)
-                await tidy()
         elif not task.cancelled():
             task.exception()  # retrieved, or asyncio complains of it when the task goes
+        if tidy is not None:
+            with anyio.move_on_after(_TIDYING_S, shield=True):
+                await tidy()
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

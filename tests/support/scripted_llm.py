@@ -6,23 +6,25 @@ The model name of a request says what the model does, so one server serves every
     say:TEXT                  TEXT
     call:NAME:JSON            calls tool NAME with the arguments JSON, then says "Done."
     calls:JSON                calls [{"name": …, "arguments": {…}}, …] at once, then says "Done."
-    turns:JSON                one script a round: [{"call": [NAME, {…}]}, {"calls": […]}, {"say": TEXT}]
+    turns:JSON                a turn a round: [{"call": [NAME, {…}]}, {"calls": […]}, {"say": TEXT}]
     error:STATUS              answers with that HTTP status
     hang                      streams "Hello, " and then nothing more until the client leaves
     hang:N                    the same from round N on (0 is the first)
 
-A round is counted by the tool messages after the last user message, in groups as they were
-called. Text is streamed word by word, arguments in pieces of eight characters; `stream: false`
-gets it in one. Run it with `python -m tests.support.scripted_llm`: it prints its base URL
-(with `/v1`) and serves until its standard input closes.
+Rounds are the model's own tool-calling messages since the last user message. A history that OpenAI
+refuses (a tool call without its result right after it) is refused with 400. Text is streamed word
+by word, arguments in pieces of eight characters; `stream: false` gets it in one piece.
+
+`python -m tests.support.scripted_llm` prints `Listening on URL` (with `/v1`) and serves until it is
+terminated.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -37,7 +39,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-Turn = dict[str, Any]  # {"say": str} | {"calls": [{"name", "arguments"}]} | {"hang": str} | {"error": int}
+# {"say": text}, {"calls": [{"name": …, "arguments": {…}}]}, {"hang": text} or {"error": status}
+Turn = dict[str, Any]
 _HELLO = "Hello, here is the answer."
 
 
@@ -78,6 +81,19 @@ def _round(messages: list[dict[str, Any]]) -> int:
     return count
 
 
+def _open_calls(messages: list[dict[str, Any]]) -> set[str]:
+    """Return the ids of tool calls that are not answered by the messages right after them."""
+    unanswered: set[str] = set()
+    for message in messages:
+        if message["role"] == "tool":
+            unanswered.discard(message["tool_call_id"])
+            continue
+        if unanswered:
+            break
+        unanswered = {call["id"] for call in message.get("tool_calls") or ()}
+    return unanswered
+
+
 def _is_hint(message: dict[str, Any]) -> bool:
     # AgentScope puts hints such as the current time into user messages of their own.
     return "<system-" in json.dumps(message.get("content"))
@@ -91,7 +107,8 @@ def _pieces(turn: Turn) -> Iterator[dict[str, Any]]:
     for index, call in enumerate(turn["calls"]):
         function = {"name": call["name"], "arguments": ""}
         identity = f"call_{index}_{time.monotonic_ns()}"
-        yield {"tool_calls": [{"index": index, "id": identity, "type": "function", "function": function}]}
+        call_start = {"index": index, "id": identity, "type": "function", "function": function}
+        yield {"tool_calls": [call_start]}
         arguments = json.dumps(call["arguments"])
         for start in range(0, len(arguments), 8):
             piece = {"arguments": arguments[start : start + 8]}
@@ -119,7 +136,11 @@ class ScriptedLLM:
     base_url: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     headers: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
-    open_streams: int = 0
+    idle: threading.Event = field(default_factory=threading.Event)
+
+    def wait_idle(self) -> None:
+        """Block until the stream that was answered last has ended, for five seconds at most."""
+        assert self.idle.wait(5)
 
     def app(self) -> Starlette:
         """Return the ASGI app."""
@@ -129,10 +150,11 @@ class ScriptedLLM:
         body = await request.json()
         self.requests.append(body)
         self.headers.append(dict(request.headers))
+        if _open_calls(body["messages"]):
+            return _refusal(400, "a tool call has no result")
         turn = turn_for(body["model"], body["messages"])
         if "error" in turn:
-            error = {"message": "scripted failure", "type": "scripted"}
-            return JSONResponse({"error": error}, status_code=turn["error"])
+            return _refusal(turn["error"], "scripted failure")
         if body.get("stream"):
             return StreamingResponse(self._stream(turn), media_type="text/event-stream")
         if "hang" in turn:
@@ -142,7 +164,7 @@ class ScriptedLLM:
         return JSONResponse(_envelope("chat.completion", choices=[choice], usage=_USAGE))
 
     async def _stream(self, turn: Turn) -> AsyncIterator[str]:
-        self.open_streams += 1
+        self.idle.clear()
         try:
             yield _chunk({"role": "assistant", "content": ""}, None)
             for delta in _pieces(turn):
@@ -153,7 +175,11 @@ class ScriptedLLM:
             yield _event(_envelope("chat.completion.chunk", choices=[], usage=_USAGE))
             yield "data: [DONE]\n\n"
         finally:
-            self.open_streams -= 1
+            self.idle.set()
+
+
+def _refusal(status: int, message: str) -> Response:
+    return JSONResponse({"error": {"message": message, "type": "scripted"}}, status_code=status)
 
 
 _USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
@@ -179,8 +205,9 @@ def serve() -> Iterator[ScriptedLLM]:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     llm.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-    config = uvicorn.Config(llm.app(), log_level="error", lifespan="off", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(
+        uvicorn.Config(llm.app(), log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     # Connections wait in the backlog until the server accepts, so nobody has to wait for it here.
     listener.listen(128)
@@ -195,5 +222,5 @@ def serve() -> Iterator[ScriptedLLM]:
 
 if __name__ == "__main__":
     with serve() as running:
-        print(running.base_url, flush=True)  # noqa: T201  the base URL is the answer of this program
-        sys.stdin.read()
+        print(f"Listening on {running.base_url}", flush=True)  # noqa: T201  for the one who runs it
+        signal.pause()

@@ -13,7 +13,6 @@ from ..._message import Msg as OwnMsg
 from .._task_stream import Feed, stream_task
 from ._events import EventConverter
 from ._messages import as_input
-from ._tidying import close_open_calls
 
 
 async def stream_agent(
@@ -30,11 +29,8 @@ async def stream_agent(
             async for event in events:
                 await _hand_over(event, feed)
 
-    async def tidy() -> None:
-        close_open_calls(agent)
-
     convert = EventConverter(getattr(agent, "name", "assistant"))
-    async for event in stream_task(work, tidy):
+    async for event in stream_task(work):
         for wire in convert(event):
             yield OwnMsg.from_dict(wire)
 
