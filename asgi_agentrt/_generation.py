@@ -55,10 +55,10 @@ class Source:
         Raises:
             ConfigError: it has faults.
         """
-        config = self.config
-        if self.app is not None and config == "agentapp.yaml":
-            config = config if (self.project / "agentapp.yaml").exists() else {}
-        return load_config(config, project=self.project, environ=os.environ)
+        is_optional = self.app is not None and self.config == "agentapp.yaml"
+        if is_optional and not (self.project / "agentapp.yaml").exists():
+            return load_config({}, project=self.project, environ=os.environ)
+        return load_config(self.config, project=self.project, environ=os.environ)
 
     def load_app(self) -> LoadedApp:
         """Load the app; runs the user's code.
@@ -160,15 +160,17 @@ class Generation:
 
         def outgoing(item: object) -> list[WireMessage]:
             nonlocal convert
-            if isinstance(item, str | Msg | dict) or not self._is_agentscope(item):
-                return [to_wire(item)]
-            if convert is None:
-                convert = self.adapter.outgoing()
-            return convert(item)
+            if self._is_agentscope(item):
+                if convert is None:
+                    convert = self.adapter.outgoing()
+                return convert(item)
+            return [to_wire(item)]
 
         return outgoing
 
     def _is_agentscope(self, item: object) -> bool:
+        if isinstance(item, str | Msg | dict):
+            return False
         if any(base.__module__.startswith("agentscope.") for base in type(item).__mro__):
             return self.adapter.owns(item)
         return False

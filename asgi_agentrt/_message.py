@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard
 
 from .exceptions import MessageError
 
@@ -102,7 +102,7 @@ def to_wire(item: object) -> WireMessage:
             "role": "assistant",
             "metadata": {"chunk": True},
         }
-    if isinstance(item, Mapping):
+    if _is_mapping(item):
         return _wire_from_mapping(item)
     if callable(convert := getattr(item, "to_dict", None)):
         dumped = convert()
@@ -110,9 +110,13 @@ def to_wire(item: object) -> WireMessage:
         dumped = convert(mode="json")
     else:
         raise MessageError(f"is of type {type(item).__qualname__}")
-    if not isinstance(dumped, Mapping):
+    if not _is_mapping(dumped):
         raise MessageError(f"is of type {type(item).__qualname__}, which gives no mapping")
     return _wire_from_mapping(dumped)
+
+
+def _is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
+    return isinstance(value, Mapping)
 
 
 def _wire_from_mapping(given: Mapping[Any, Any]) -> WireMessage:
@@ -176,7 +180,7 @@ class _BadKey(NamedTuple):
 
 def _children(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Yield the parts of a dict or a list, each with its path; a key that is not JSON as such."""
-    if not isinstance(value, dict):
+    if not _is_mapping(value):
         for index, inner in enumerate(value):
             yield f"{path}[{index}]", inner
         return

@@ -6,7 +6,7 @@ import contextvars
 import os
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -205,7 +205,7 @@ class Runtime:
             await self.shutdown()
 
     @asynccontextmanager
-    async def _open_resources(self, life: anyio.CancelScope) -> AsyncIterator[None]:
+    async def _open_resources(self, life: anyio.CancelScope) -> AsyncGenerator[None]:
         """Hold everything open; entered and left by the owner task."""
         error: Exception | None = None
         try:

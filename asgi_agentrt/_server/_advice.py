@@ -11,7 +11,8 @@ def how_to_wire(scope: Scope) -> str:
         return "pass `Litestar(lifespan=[agent.lifespan])`"
     if "url_route" in scope:
         return 'wrap the application: `AgentRuntimeMiddleware(application, agent, path="/agent")`'
-    host = type(scope.get("app"))
+    app: object = scope.get("app")
+    host = type(app)
     framework = host.__module__.partition(".")[0]
     if framework in ("fastapi", "starlette"):
         return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -56,7 +56,7 @@ def attach(
         raise ValueError('attach() needs a path such as "/agent"')
 
     @asynccontextmanager
-    async def both(parent: Any) -> AsyncIterator[Any]:
+    async def both(parent: Any) -> AsyncGenerator[Any]:
         async with lifespan(parent), host_lifespan(parent) as state:
             yield state
 

@@ -52,6 +52,7 @@ async def _serve_host(
 ) -> Message:
     """Run the host's lifespan; return the last message that the server gets."""
     inner = _HostLifespan(host, scope)
+    failure: Message | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(inner.run)
         failure = await inner.tell("startup")

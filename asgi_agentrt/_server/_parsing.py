@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from .._message import WireMessage
 from .._run import Invocation
@@ -22,10 +22,10 @@ def parse_invocation(body: bytes) -> Invocation:
         InvalidRequestError: it is not JSON, or a field is missing or of the wrong type.
     """
     request = _parse_json(body)
-    if not isinstance(request, dict):
+    if not _is_object(request):
         _fail("the body must be a JSON object")
     confirm = request.get("confirm")
-    if confirm is not None and not isinstance(confirm, list):
+    if confirm is not None and not _is_list(confirm):
         _fail("confirm must be a list")
     metadata = _object(request, "metadata", "metadata")
     return Invocation(
@@ -67,8 +67,8 @@ def _check_depth(value: Any) -> None:
         level = [
             inner
             for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, dict | list)
+            for inner in (outer.values() if _is_object(outer) else outer)
+            if _is_object(inner) or _is_list(inner)
         ]
         if not level:
             return
@@ -100,7 +100,7 @@ def _object(holder: dict[str, Any], key: str, path: str) -> dict[str, Any]:
     value = holder.get(key)
     if value is None:
         return {}
-    if not isinstance(value, dict):
+    if not _is_object(value):
         _fail(f"{path} must be an object")
     return value
 
@@ -112,7 +112,7 @@ def _message(request: dict[str, Any], *, is_optional: bool) -> WireMessage:
         if not is_optional:
             _fail("message is required")
         given = {"content": ""}
-    if not isinstance(given, dict):
+    if not _is_object(given):
         _fail("message must be an object")
     if given.get("role", "user") != "user":
         _fail('message.role must be "user"')
@@ -122,7 +122,7 @@ def _message(request: dict[str, Any], *, is_optional: bool) -> WireMessage:
     content = given.get("content")
     if content is None:
         _fail("message.content is required")
-    if isinstance(content, list):
+    if _is_list(content):
         content = [_block(block, f"message.content[{i}]") for i, block in enumerate(content)]
     elif not isinstance(content, str):
         _fail("message.content must be a string or a list of blocks")
@@ -131,7 +131,7 @@ def _message(request: dict[str, Any], *, is_optional: bool) -> WireMessage:
 
 
 def _block(block: Any, path: str) -> dict[str, Any]:
-    if not isinstance(block, dict):
+    if not _is_object(block):
         _fail(f"{path} must be an object")
     kind = block.get("type")
     if kind == "text":
@@ -143,11 +143,11 @@ def _block(block: Any, path: str) -> dict[str, Any]:
 
 def _source(source: Any, path: str) -> dict[str, str]:
     """Read where a media block's bytes are: at a URL, or in the block."""
-    if not isinstance(source, dict):
+    if not _is_object(source):
         _fail(f"{path} must be an object")
     kind = source.get("type")
     if kind == "base64":
-        keys = ("media_type", "data")
+        keys: tuple[str, ...] = ("media_type", "data")
     elif kind == "url":
         keys = ("url", "media_type") if "media_type" in source else ("url",)
     else:
@@ -160,6 +160,15 @@ def _string(holder: dict[str, Any], key: str, path: str) -> str:
     if not isinstance(value, str):
         _fail(f"{path}.{key} must be a string")
     return value
+
+
+def _is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    """Whether parsed JSON is an object, whose keys are strings then."""
+    return isinstance(value, dict)
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
 
 
 def _fail(reason: str) -> NoReturn:

@@ -67,7 +67,7 @@ class _Chain:
     def __init__(self, number: signal.Signals, previous: Callable[[int, FrameType | None], Any]):
         self.notices: list[StopNotice] = []
         self._number = number
-        self._previous = previous
+        self.previous = previous
         self._is_held_back = False
         signal.signal(number, self.handle)
 
@@ -77,20 +77,20 @@ class _Chain:
 
     def uninstall_if_unused(self) -> None:
         if not self.notices and self.is_installed:
-            signal.signal(self._number, self._previous)
+            signal.signal(self._number, self.previous)
             _chains.pop(self._number, None)
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         closing = [
             notice
             for notice in self.notices
-            if notice.close is not None and _ends_the_process(self._previous)
+            if notice.close is not None and _ends_the_process(self.previous)
         ]
         hold_back = bool(closing) and not self._is_held_back
         for notice in self.notices:
             self._tell(notice, notice.notify)
         if not hold_back:
-            self._previous(number, frame)
+            self.previous(number, frame)
             return
         self._is_held_back = True
         waiting = len(closing)
@@ -100,7 +100,7 @@ class _Chain:
             waiting -= 1
             if waiting == 0:
                 self._is_held_back = False
-                self._previous(number, None)
+                self.previous(number, None)
 
         for notice in closing:
             if not self._tell(notice, partial(_close, notice, one_is_closed)):
@@ -133,7 +133,7 @@ def _ends_the_process(handler: Callable[..., Any]) -> bool:
     """Whether a handler is uvicorn's, after which no code of ours would run."""
     owner = getattr(handler, "__self__", None)
     if isinstance(owner, _Chain):
-        return _ends_the_process(owner._previous)  # noqa: SLF001  one of ours
+        return _ends_the_process(owner.previous)
     return type(owner).__module__.partition(".")[0] == "uvicorn"
 
 

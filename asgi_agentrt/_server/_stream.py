@@ -8,7 +8,7 @@ from contextlib import suppress
 import anyio
 
 from .._run import Run, StreamClock
-from .._types import Receive, Send
+from .._types import Message, Receive, Send
 from . import _sse
 from ._watch import ClientWatch
 
@@ -76,7 +76,7 @@ class EventStream:
         """Return whether everything was sent; False when sending failed."""
         subscription = self._subscription
         headers = [*_sse.HEADERS, (b"x-run-id", self._run.id.encode())]
-        start = {"type": "http.response.start", "status": 200, "headers": headers}
+        start: Message = {"type": "http.response.start", "status": 200, "headers": headers}
         if not await self._timed(send, start):
             return False
         while True:
@@ -90,13 +90,13 @@ class EventStream:
             if not body and not is_last:
                 await subscription.wait()
                 continue
-            part = {"type": "http.response.body", "body": body, "more_body": not is_last}
+            part: Message = {"type": "http.response.body", "body": body, "more_body": not is_last}
             if not await self._timed(send, part):
                 return False
             if is_last:
                 return True
 
-    async def _timed(self, send: Send, message: dict[str, object]) -> bool:
+    async def _timed(self, send: Send, message: Message) -> bool:
         """Send, while the clock sees since when; return whether the server took it."""
         self._last_sent = anyio.current_time()
         self._is_sending = True
