@@ -15,6 +15,7 @@ from ._store import Document
 _STEP_BYTES = 65536
 _NODE_BYTES = 8
 _SLICE = 64
+_DEPTH_LIMIT = 30
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 _to_text: Callable[[Any], str] = json.JSONEncoder(
@@ -93,17 +94,19 @@ def _to_bytes(text: str) -> bytes:
         ).encode()
 
 
-def _encode(value: Any) -> Iterator[str]:
+def _encode(value: Any, depth: int = 0) -> Iterator[str]:
     """Yield the JSON of a value in pieces of some `_STEP_BYTES`, or of one string."""
-    if is_object(value) and not _is_light(value):
-        yield from _encode_dict(value)
-    elif is_array(value) and not _is_light(value):
-        yield from _encode_list(value)
+    # Deeper than any big state is; what holds itself goes to the encoder, which notices.
+    is_divided = depth < _DEPTH_LIMIT and not _is_light(value)
+    if is_divided and is_object(value):
+        yield from _encode_dict(value, depth)
+    elif is_divided and is_array(value):
+        yield from _encode_list(value, depth)
     else:
         yield _to_text(value)
 
 
-def _encode_dict(value: dict[Any, Any]) -> Iterator[str]:
+def _encode_dict(value: dict[Any, Any], depth: int) -> Iterator[str]:
     opening = "{"
     items = iter(value.items())
     while part := dict(islice(items, _SLICE)):
@@ -114,12 +117,12 @@ def _encode_dict(value: dict[Any, Any]) -> Iterator[str]:
         for key, inner in part.items():
             # The encoder knows what becomes of keys that are no text.
             yield opening + _to_text({key: None})[1:-5]
-            yield from _encode(inner)
+            yield from _encode(inner, depth + 1)
             opening = ","
     yield "}"
 
 
-def _encode_list(value: list[Any] | tuple[Any, ...]) -> Iterator[str]:
+def _encode_list(value: list[Any] | tuple[Any, ...], depth: int) -> Iterator[str]:
     opening = "["
     for start in range(0, len(value), _SLICE):
         part = value[start : start + _SLICE]
@@ -129,7 +132,7 @@ def _encode_list(value: list[Any] | tuple[Any, ...]) -> Iterator[str]:
             continue
         for inner in part:
             yield opening
-            yield from _encode(inner)
+            yield from _encode(inner, depth + 1)
             opening = ","
     yield "]"
 

@@ -80,3 +80,8 @@ def agentscope_name(key: SessionKey) -> str:
 def is_agentscope_name_safe(key: SessionKey) -> bool:
     """Whether that name stays in its folder and can be another user's session neither."""
     return all(map(_UNAMBIGUOUS.fullmatch, filter(None, key)))
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name, with its ending, stays in its folder and can be looked up."""
+    return len(name) <= _NAME_LIMIT and not _REFUSED.search(name) and "/" not in name

@@ -19,7 +19,7 @@ from typing import Final
 from ..exceptions import SessionConflictError, SessionCorruptError, SessionError
 from ._document import decode_document, encode_document, is_object
 from ._file_lock import hold_file_lock
-from ._key import agentscope_name, encode_key, is_agentscope_name_safe
+from ._key import agentscope_name, encode_key, is_agentscope_name_safe, is_file_name
 from ._store import ABSENT, RESERVED_PREFIX, Document, SessionKey, Stored, Version
 
 logger = logging.getLogger(__name__)
@@ -164,13 +164,20 @@ class SessionFiles:
     def _find_agentscope(self, key: SessionKey) -> Path | None:
         name = f"{agentscope_name(key)}.json"
         if not is_agentscope_name_safe(key):
+            if is_file_name(name) and os.path.lexists(self._folder / name):
+                logger.warning(
+                    "%s is not read, it could be the session of several users; if it is this "
+                    "one's, rename it to %s",
+                    self._folder / name,
+                    self._path(key).name,
+                )
             return None
-        path = self._folder / name
-        if not os.path.lexists(path):
+        if not os.path.lexists(self._folder / name):
             return None
         # Where case does not matter, "Ann.json" answers to the name of "ann".
         with os.scandir(self._folder) as entries:
-            return path if any(entry.name == name for entry in entries) else None
+            found = any(entry.name == name for entry in entries)
+        return self._folder / name if found else None
 
     def _is_expired(self, path: Path) -> bool:
         if self._ttl_s is None:
@@ -247,9 +254,15 @@ def _read(path: Path, limit: int = -1) -> bytes | None:
         descriptor = os.open(path, flags)
     except FileNotFoundError:
         return None
+    try:
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:
+        os.close(descriptor)
+        raise
+    if not is_file:
+        os.close(descriptor)
+        raise SessionCorruptError(f"{path} is no file")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise SessionCorruptError(f"{path} is not a file")
         return file.read(limit)
 
 
