@@ -18,6 +18,7 @@ import anyio
 from ._mcp_faults import check_listening, has_no_tools, reason_of
 
 T = TypeVar("T")
+_ERROR_GRACE_S = 0.05
 
 
 class McpClient(Protocol):
@@ -95,10 +96,9 @@ class Link:
         self._task.add_done_callback(lambda _: self._on_change())
 
     def lose(self, error: BaseException) -> None:
-        """Declare the connection dead: calls under way end now."""
+        """Declare the connection dead; what waits for `on_change` then releases it."""
         if self.error is None:
             self.error = error
-        self._end_calls()
         self._on_change()
 
     async def list_tools(self) -> tuple[Any, ...]:
@@ -130,11 +130,19 @@ class Link:
         raise LinkLostError
 
     async def release(self, seconds: float) -> bool:
-        """Close the connection and wait for it, about `seconds` at most; says whether it is closed."""
+        """Close the connection and end its calls; waits about `seconds` at most.
+
+        Returns:
+            Whether it is closed.
+        """
         if self._task is None:
             return True
+        if self.error is not None and self._calls:
+            # Their own errors are on the way to most of them, and tell more than we can.
+            await asyncio.sleep(_ERROR_GRACE_S)
         self._stop.set()
-        self._end_calls()
+        for scope in tuple(self._calls):
+            scope.cancel()
         if not self._opened:
             self._task.cancel()  # it may wait for an answer that never comes
         await asyncio.wait({self._task}, timeout=seconds)
@@ -145,10 +153,6 @@ class Link:
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=0.2)
         return self._task.done()
-
-    def _end_calls(self) -> None:
-        for scope in tuple(self._calls):
-            scope.cancel()
 
     async def _run(self) -> None:
         try:

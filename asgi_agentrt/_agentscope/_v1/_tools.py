@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from agentscope.mcp import HttpStatefulClient, MCPToolFunction, StdIOStatefulClient
 from agentscope.tool import Toolkit
 
-from .._mcp import DEFAULT_TIMING, McpServer, Timing
+from .._mcp import McpServer
+from .._mcp_owner import DEFAULT_TIMING, Timing
 from .._mcp_names import clean_name, free_name
 
 if TYPE_CHECKING:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from agentscope.mcp import HttpMCPConfig, MCPClient, StdioMCPConfig
 from agentscope.permission import PermissionBehavior, PermissionDecision
 from agentscope.tool import MCPTool, ToolGroup, Toolkit
+from mcp import ClientSession
+from pydantic import PrivateAttr
 
-from .._mcp import DEFAULT_TIMING, McpServer, Timing
+from .._mcp import McpServer
+from .._mcp_owner import DEFAULT_TIMING, Timing
 from .._mcp_names import clean_name, free_name
 
 if TYPE_CHECKING:
@@ -34,24 +38,34 @@ def toolbox(servers: Sequence[McpServer]) -> Toolbox:
     return Toolbox(servers)
 
 
-class _SseClient(MCPClient):
-    """For SSE at a url that does not end as AgentScope expects."""
+class _OwnClient(MCPClient):
+    """AgentScope's client, told its transport, and closed in the task that connected it."""
+
+    _speaks_sse: bool = PrivateAttr(default=False)
 
     @property
     def _is_sse(self) -> bool:
-        return True
+        return self._speaks_sse
 
+    async def connect(self) -> None:
+        """Connect; up to 2.0.10 not with AgentScope's own code.
 
-class _StreamableClient(MCPClient):
-    """For streamable HTTP at a url that AgentScope takes for SSE."""
-
-    @property
-    def _is_sse(self) -> bool:
-        return False
+        That closes what a failed attempt has opened in another task, where mcp 1.x's cancel scopes
+        cannot be left: the cause is lost, and the event loop may never be idle again.
+        """
+        if "_stack" not in MCPClient.__private_attributes__:
+            await super().connect()
+            return
+        async with AsyncExitStack() as stack:
+            transport = self._client or self._create_http_client()
+            streams = await stack.enter_async_context(transport)
+            self._session = await stack.enter_async_context(ClientSession(streams[0], streams[1]))
+            await self._session.initialize()
+            self._stack = stack.pop_all()
+            self._is_connected = True
 
 
 def _client(name: str, config: McpServerConfig, cwd: str) -> Any:
-    kind: Any = MCPClient
     if config.transport == "stdio":
         where: Any = StdioMCPConfig(
             command=config.command or "",
@@ -59,23 +73,24 @@ def _client(name: str, config: McpServerConfig, cwd: str) -> Any:
             env=dict(config.env) or None,
             cwd=cwd,
         )
-    else:
-        url = config.url or ""
-        wants_sse = config.transport == "sse"
-        if urlsplit(url).path.endswith(("/sse", "/messages/")) is not wants_sse:
-            if not hasattr(MCPClient, "_is_sse"):
-                raise ValueError(
-                    "this version of AgentScope speaks sse to a url whose path ends in /sse or"
-                    f" /messages/, and streamable_http to any other: {config.transport} does not fit"
-                )
-            kind = _SseClient if wants_sse else _StreamableClient
-        where = HttpMCPConfig(
-            url=url,
-            headers=dict(config.headers) or None,
-            # Streamable HTTP: it also limits how long the server may think about an answer.
-            timeout=config.timeout if wants_sse else max(config.timeout, config.sse_read_timeout),
+        return _OwnClient(name=clean_name(name), is_stateful=True, mcp_config=where)
+    url, speaks_sse = config.url or "", config.transport == "sse"
+    if not hasattr(MCPClient, "_is_sse") and (
+        urlsplit(url).path.endswith(("/sse", "/messages/")) is not speaks_sse
+    ):
+        raise ValueError(
+            "this version of AgentScope speaks sse to a url whose path ends in /sse or /messages/,"
+            f" and streamable_http to any other: {config.transport} does not fit this url"
         )
-    return kind(name=clean_name(name), is_stateful=True, mcp_config=where)
+    where = HttpMCPConfig(
+        url=url,
+        headers=dict(config.headers) or None,
+        # Streamable HTTP: it also limits how long the server may think about an answer.
+        timeout=config.timeout if speaks_sse else max(config.timeout, config.sse_read_timeout),
+    )
+    client = _OwnClient(name=clean_name(name), is_stateful=True, mcp_config=where)
+    client._speaks_sse = speaks_sse  # noqa: SLF001  our own
+    return client
 
 
 class _Client:
