@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args
 
+from ._addresses import Plugin, Url
 from ._containers import (
     ATTRIBUTE_NAMES,
     SERVER_NAMES,
@@ -23,11 +24,9 @@ from ._kinds import (
     TOKEN,
     Choice,
     Flag,
-    Plugin,
     Seconds,
     Shape,
     Text,
-    Url,
     Whole,
 )
 from ._rules import Begins, Needs, Refuses, Rule, When

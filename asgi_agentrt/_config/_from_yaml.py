@@ -39,6 +39,11 @@ _SYNTAX: Final = (
     ("<block end>", "the indentation does not fit the lines above"),
     ("<document start>", "this does not belong to the value above"),
     ("could not find expected ':'", "expected key: value"),
+    ("cannot start any token", "text that begins with %, @ or ` needs quotes"),
+    (
+        "expected ',' or",
+        "a comma or a closing bracket is missing; text with , ? [ ] { } needs quotes",
+    ),
     ("tag handle", "tags are not supported: put text that begins with ! in quotes"),
 )
 
@@ -213,7 +218,7 @@ class _Builder:
                 return text
         else:
             self.node(event, replace(at, line=_line(event)), depth + 1)
-        replace(at, line=_line(event)).fail("a key must be text: put it in quotes")
+        replace(at, line=_line(event)).fail("a key must be plain text: put it in quotes")
         return None
 
     def merge(

@@ -8,9 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
-from urllib.parse import urlsplit
 
-from .._importing import entry_point_names
 from ._scalars import read_bool, read_number, read_text
 from ._tree import BAD, Leaf, Place, Tree
 
@@ -19,7 +17,6 @@ Schema = dict[str, Any]
 # Where the loader takes `${PORT}` for a number, a choice or true and false.
 FROM_ENVIRONMENT: Final[Schema] = {"$ref": "#/$defs/from_environment"}
 _MAX_SECONDS: Final = 1e9
-_REFERENCE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -106,10 +103,6 @@ class Text(Kind):
         return "path" if self.path else "text"
 
 
-def _has_env(tree: Tree) -> bool:
-    return isinstance(tree, Leaf) and bool(tree.env)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice(Kind):
     """One of some words."""
@@ -154,18 +147,17 @@ class Whole(Kind):
     at_most: int = 10**15
 
     def read(self, tree: Tree, at: Place) -> object:
-        value = read_number(tree, at, wanted=f"expected a whole number{_of(self.unit)}")
+        wanted = (
+            f"expected a whole number of {self.unit}" if self.unit else "expected a whole number"
+        )
+        value = read_number(tree, at, wanted=wanted)
         if value is BAD:
             return BAD
-        if isinstance(value, float):
-            if value.is_integer() or abs(value) < self.at_most:
-                return at.reject(f"expected a whole number{_of(self.unit)}", tree)
-            return at.reject(f"must be at most {self.at_most}", tree)
         if value < self.at_least:
             return at.reject(f"must be at least {self.at_least}", tree)
-        return (
-            value if value <= self.at_most else at.reject(f"must be at most {self.at_most}", tree)
-        )
+        if value > self.at_most:
+            return at.reject(f"must be at most {self.at_most}", tree)
+        return value if isinstance(value, int) else at.reject(wanted, tree)
 
     def schema(self) -> Schema:
         limits = {"minimum": self.at_least, "maximum": self.at_most}
@@ -174,10 +166,6 @@ class Whole(Kind):
     def label(self) -> str:
         limit = f"{self.at_least} to {self.at_most}" if self.at_most < 10**15 else ""
         return " ".join(("whole number", limit or f"from {self.at_least}"))
-
-
-def _of(unit: str) -> str:
-    return f" of {unit}" if unit else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,83 +191,3 @@ class Seconds(Kind):
 
     def label(self) -> str:
         return "seconds, from 0" if self.zero else "seconds, above 0"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Url(Kind):
-    """A URL of some schemes (none listed: any); `prefix`: paths are added to it."""
-
-    schemes: tuple[str, ...] = ("http", "https")
-    empty: Literal["fault", "default"] = "fault"
-    prefix: bool = False
-
-    def read(self, tree: Tree, at: Place) -> object:
-        text = read_text(tree, at)
-        if text is BAD or (not text and self.empty == "default"):
-            return text
-        if (reason := self._fault(text)) is not None:
-            # User names, passwords and keys travel in these parts.
-            hidden = not _has_env(tree) and any(mark in text for mark in "@?#")
-            return at.fail(reason) if hidden else at.reject(reason, tree)
-        return text
-
-    def _fault(self, text: str) -> str | None:
-        if re.search(r"[\s\x00-\x1f\x7f]", text):
-            return "must be a URL without spaces and line breaks"
-        try:
-            parts = urlsplit(text)
-            host, _ = parts.hostname, parts.port
-        except ValueError:
-            return "must be a URL: its host or port is not valid"
-        if not parts.scheme or not text[len(parts.scheme) :].startswith("://"):
-            return f"must be a URL such as {(self.schemes or ('scheme',))[-1]}://…"
-        if self.schemes and parts.scheme not in self.schemes:
-            return f"must be a URL that begins with {' or '.join(f'{s}://' for s in self.schemes)}"
-        if "http" in self.schemes and not host:
-            return "must be a URL with a host"
-        if self.prefix and (parts.query or parts.fragment):
-            return "must be a URL without ? and #, since paths are added to it"
-        return None
-
-    def schema(self) -> Schema:
-        start = f"({'|'.join(self.schemes)})" if self.schemes else "[A-Za-z][A-Za-z0-9+.-]*"
-        empty = "|^$" if self.empty == "default" else ""
-        # A variable may hold any part of it, the scheme too.
-        return {"type": "string", "pattern": rf"^{start}://|\$\{{{empty}"}
-
-    def label(self) -> str:
-        return f"URL ({', '.join(self.schemes)})" if self.schemes else "URL"
-
-    def hides(self, value: object) -> bool:
-        return isinstance(value, str) and any(mark in value for mark in "@?#")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plugin(Kind):
-    """A built-in name, the name of an entry point, or `package.module:attribute`."""
-
-    builtin: tuple[str, ...]
-    group: str
-    attribute: str
-
-    def read(self, tree: Tree, at: Place) -> object:
-        text = read_text(tree, at)
-        if text is BAD or text in self.builtin:
-            return text
-        if ":" in text:
-            wanted = f'expected the form "package.module:{self.attribute}"'
-            return text if _REFERENCE.fullmatch(text) else at.reject(wanted, tree)
-        installed = entry_point_names(self.group)
-        if text in installed:
-            return text
-        known = [*self.builtin, *(name for name in installed if name not in self.builtin)]
-        guess = "" if _has_env(tree) else nearest(text, known)
-        reason = f'must be one of {", ".join(known)}, or "package.module:{self.attribute}"'
-        return at.reject(reason, tree, guess)
-
-    def schema(self) -> Schema:
-        return {"anyOf": [{"enum": [*self.builtin]}, {"type": "string", "minLength": 1}]}
-
-    def label(self) -> str:
-        names = ", ".join(f"`{name}`" for name in self.builtin)
-        return f"{names}, an entry point name or `package.module:{self.attribute}`"

@@ -50,7 +50,7 @@ def load_config(
         config = read_section(RuntimeConfig, tree, at)
     except StoppedReadingError:
         pass
-    if config is BAD:
+    if config is BAD or at.report.problems:
         raise at.report.error()
     return config
 

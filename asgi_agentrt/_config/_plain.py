@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 Meaning: TypeAlias = Literal["null", "bool", "int", "float", "odd number", "disputed", "text"]
 
-MAX_DIGITS = 40
+_MAX_DIGITS = 40
 
 _TRUE = ("true", "True", "TRUE")
 _FALSE = ("false", "False", "FALSE")
@@ -55,9 +55,9 @@ def truth(text: str) -> bool | None:
 
 
 def number(text: str) -> int | float | None:
-    """Return a decimal number (infinite when it is too large); None when it is none."""
+    """Return a decimal number, a float when it has a great many digits; None when it is none."""
     if _INT.fullmatch(text):
-        return int(text) if len(text) <= MAX_DIGITS else float(text[:400])
+        return int(text) if len(text) <= _MAX_DIGITS else float(text[:300])
     if _FLOAT.fullmatch(text):
         return float(text)
     return None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from . import _plain
 from ._tree import Bad, Leaf, Place, Tree
+
+_MAX_BITS: Final = 64
 
 
 def read_text(tree: Tree, at: Place) -> str | Bad:
@@ -64,24 +67,19 @@ def read_number(tree: Tree, at: Place, *, wanted: str) -> int | float | Bad:
 
 def read_json_leaf(leaf: Leaf, at: Place) -> object:
     """Return what a leaf means where any JSON value may stand."""
+    value = leaf.value
     if leaf.is_null:
         return None
-    if isinstance(leaf.value, str) and not leaf.plain:
+    means = _plain.meaning(value) if isinstance(value, str) and leaf.plain else "text"
+    if means in {"odd number", "disputed"}:
+        hint = "put it in quotes, or write a decimal, true or false"
+        return at.reject("can be read in two ways", leaf, hint)
+    if isinstance(value, bool) or means == "bool":
+        return read_bool(leaf, at)
+    if isinstance(value, str) and means == "text":
         return read_text(leaf, at)
-    if isinstance(leaf.value, str):
-        means = _plain.meaning(leaf.value)
-        if means == "text":
-            return read_text(leaf, at)
-        if means == "bool":
-            return read_bool(leaf, at)
-        if means in {"odd number", "disputed"}:
-            return at.reject(
-                "can be read in two ways",
-                leaf,
-                "put it in quotes, or write a decimal, true or false",
-            )
-    elif isinstance(leaf.value, bool):
-        return leaf.value
-    if isinstance(leaf.value, (str, int, float)):
-        return read_number(leaf, at, wanted="expected a finite number")
-    return at.reject("expected a JSON value", leaf)
+    if not isinstance(value, (str, int, float)):
+        return at.reject("expected a JSON value", leaf)
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        return at.reject("expected a number of at most 64 bits", leaf)
+    return read_number(leaf, at, wanted="expected a finite number")

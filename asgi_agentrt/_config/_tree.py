@@ -125,7 +125,9 @@ class Place:
 
     def reject(self, reason: str, tree: Tree, hint: str = "") -> Bad:
         """Record a fault with the value that is at fault, unless that must stay secret."""
-        hides = self.secret and isinstance(tree, Leaf) and not tree.env and not tree.is_null
+        hides = False
+        if isinstance(tree, Leaf) and not tree.env and not tree.is_null:
+            hides = self.secret or tree.value == ""
         got = "" if hides else f", got {shown(tree)}"
         return self.fail(f"{reason}{got}{hint and f': {hint}'}")
 
