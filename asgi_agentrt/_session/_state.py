@@ -82,7 +82,8 @@ def _no_state(obj: object) -> str:
 
 
 def _attribute(obj: object, name: str) -> Any:
-    return getattr(obj, name, None)
+    # A class has the methods, but no state of its own.
+    return None if isinstance(obj, type) else getattr(obj, name, None)
 
 
 def _is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
@@ -100,7 +101,9 @@ def _is_state_module(obj: object) -> bool:
 def _model_of(obj: object) -> Any:
     candidates: tuple[Any, ...] = (obj, _attribute(obj, "state"))
     for model in candidates:
-        if callable(_attribute(model, "model_dump")) and hasattr(model, "model_validate"):
+        if callable(_attribute(model, "model_dump")) and callable(
+            _attribute(model, "model_validate")
+        ):
             return model
     return None
 

@@ -1,9 +1,15 @@
-"""Stand-ins for AgentScope's classes, which the core's tests run without."""
+"""Stand-ins for AgentScope's classes, which the core's tests run without, and a look at folders."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+
+def files_in(folder: Path) -> list[str]:
+    """Return the names of the files, hidden ones too, in a folder."""
+    return sorted(path.name for path in folder.iterdir() if path.is_file())
 
 
 class StateModule:
@@ -13,6 +19,10 @@ class StateModule:
         self._names = list(attributes)
         for name, value in attributes.items():
             setattr(self, name, value)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def state_dict(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in self._names}

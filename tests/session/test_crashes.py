@@ -24,6 +24,7 @@ from asgi_agentrt._session._session_files import SessionFiles
 from asgi_agentrt.exceptions import SessionError, StartupError
 from tests.support.process import ROOT, running
 
+from .doubles import files_in
 from .writer import KEY, document
 
 WRITER = Path(__file__).with_name("writer.py")
@@ -54,7 +55,7 @@ def test_kill_9_at_any_moment_leaves_the_old_state_or_the_new(folder: Path) -> N
     for path in folder.glob(".*.tmp"):
         os.utime(path, (time.time() - 3600,) * 2)
     files.open()
-    assert [path.name for path in folder.iterdir() if path.is_file()] == ["ann@s1.json"]
+    assert files_in(folder) == ["ann@s1.json"]
 
 
 @contextmanager
@@ -144,7 +145,7 @@ async def test_a_file_that_may_not_grow_leaves_the_old_state(folder: Path) -> No
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert await store.load(KEY) == ({"n": {"is": 1}}, version)
-    assert [path.name for path in folder.iterdir() if path.is_file()] == ["ann@s1.json"]
+    assert files_in(folder) == ["ann@s1.json"]
 
 
 @pytest.fixture
@@ -180,17 +181,20 @@ async def test_a_read_only_disk_is_named_at_start_and_can_still_be_read(small_di
     store = JsonStore(small_disk / "sessions")
     await store.open()
     version = await store.save(KEY, {"n": {"is": 1}}, ABSENT)
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    await anyio.run_process(["mount", "-o", "remount,ro", str(small_disk)])
     with pytest.raises(SessionError, match="Read-only file system"):
         await store.save(KEY, {"n": {"is": 2}}, version)
     assert await store.load(KEY) == ({"n": {"is": 1}}, version)
-    with pytest.raises(StartupError, match="cannot write to .*: Read-only file system"):
+    with pytest.raises(StartupError, match=r"cannot write to .*: Read-only file system"):
         await JsonStore(small_disk / "sessions").open()
 
 
 async def test_a_save_of_5_mb_does_not_hold_up_the_event_loop(folder: Path) -> None:
     text = "Lorem ipsum dolor sit amet " * 20
-    messages = [[{"id": str(n), "name": "u", "content": [{"type": "text", "text": text}]}, []] for n in range(8000)]
+    messages = [
+        [{"id": str(n), "name": "u", "content": [{"type": "text", "text": text}]}, []]
+        for n in range(8000)
+    ]
     store = JsonStore(folder)
     await store.open()
     sessions = Sessions(store)

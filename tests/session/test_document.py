@@ -42,7 +42,9 @@ def test_what_is_encoded_in_steps_is_decoded_alike(document: dict[str, Any]) -> 
 
 
 def test_big_documents_are_encoded_in_many_steps() -> None:
-    document = {"memory": {"content": [[{"text": "x" * 1000, "number": n}, []] for n in range(3000)]}}
+    document = {
+        "memory": {"content": [[{"text": "x" * 1000, "number": n}, []] for n in range(3000)]}
+    }
     pieces = encode_document(document)
     assert decode_document(b"".join(pieces), "x") == document
     assert max(map(len, pieces)) < 200_000
@@ -70,7 +72,9 @@ def loop() -> list[Any]:
     ],
 )
 def test_what_is_not_json_is_named_and_never_shown(value: Any, text: str) -> None:
-    with pytest.raises(NotJsonError, match=f'the state of "memory" cannot be saved: .*{text}') as got:
+    with pytest.raises(
+        NotJsonError, match=f'the state of "memory" cannot be saved: .*{text}'
+    ) as got:
         encode_document({"fine": {}, "memory": value})
     assert "secret" not in str(got.value)
     assert got.value.__cause__ is None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import stat
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,10 @@ from asgi_agentrt.exceptions import (
     StartupError,
 )
 
+from .doubles import files_in
+
 KEY = SessionKey("ann", "s1")
 OLD = {"memory": {"content": ["é"]}}
-
-
-def files_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.is_file())
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ async def test_a_file_that_was_renamed_is_not_taken_for_another_session(
         await json_store.load(SessionKey("bob", "s1"))
 
 
-@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("/etc/passwd", path)])
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: path.symlink_to("/etc/passwd")])
 async def test_what_is_no_file_is_an_error_at_once(
     json_store: JsonStore, folder: Path, make: Callable[[Path], object]
 ) -> None:
@@ -158,11 +158,7 @@ async def test_what_is_no_file_is_an_error_at_once(
 
 async def test_a_folder_that_was_removed_is_made_again(json_store: JsonStore, folder: Path) -> None:
     version = await json_store.save(KEY, OLD, ABSENT)
-    for path in folder.rglob("*"):
-        if path.is_file():
-            path.unlink()
-    (folder / ".locks").rmdir()
-    folder.rmdir()
+    await anyio.to_thread.run_sync(shutil.rmtree, folder)
     assert (await json_store.load(KEY)).document is None
     with pytest.raises(SessionConflictError):
         await json_store.save(KEY, OLD, version)
@@ -171,7 +167,7 @@ async def test_a_folder_that_was_removed_is_made_again(json_store: JsonStore, fo
 
 
 async def test_old_leftovers_are_removed_at_start_and_young_ones_ignored(folder: Path) -> None:
-    folder.mkdir()
+    await JsonStore(folder).open()
     old, young = folder / ".ann@s1.0123.tmp", folder / ".ann@s1.4567.tmp"
     for path in (old, young):
         path.write_text('{"memory": {"cont')
@@ -217,22 +213,18 @@ async def test_waiting_for_a_lock_ends_when_it_is_cancelled(
     assert files_in(folder) == []
 
 
-async def test_waiting_for_a_lock_has_an_end(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_waiting_for_a_lock_has_an_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asgi_agentrt._session._session_files._LOCK_TIMEOUT_S", 0.05)
     store = JsonStore(folder)
     await store.open()
-    with hold_all_locks(folder), anyio.fail_after(5):
-        with pytest.raises(SessionError, match="another process has held"):
-            await store.save(KEY, OLD, ABSENT)
+    held = pytest.raises(SessionError, match="another process has held")
+    with hold_all_locks(folder), anyio.fail_after(5), held:
+        await store.save(KEY, OLD, ABSENT)
     assert files_in(folder) == []
     await store.save(KEY, OLD, ABSENT)
 
 
 def hold_all_locks(folder: Path) -> Any:
-    from contextlib import ExitStack
-
     stack = ExitStack()
     for number in range(64):
         lock = folder / ".locks" / f"{number:02d}"

@@ -18,13 +18,21 @@ async def test_a_session_that_nobody_saved_is_absent(store: SessionStore) -> Non
 
 
 async def test_what_is_saved_is_loaded(store: SessionStore) -> None:
-    document = {"memory": {"text": "é😀\ud83d", "list": [1, 2.5, None, True, {}]}, "empty": {}}
+    document: dict[str, Any] = {
+        "memory": {"text": "é😀\ud83d", "list": [1, 2.5, None, True, {}]},
+        "empty": {},
+    }
     version = await store.save(KEY, document, ABSENT)
     assert await store.load(KEY) == (document, version)
 
 
 async def test_each_user_has_sessions_of_his_own(store: SessionStore) -> None:
-    keys = [SessionKey("", "a_b"), SessionKey("a", "b"), SessionKey("A", "b"), SessionKey("a", "../b")]
+    keys = [
+        SessionKey("", "a_b"),
+        SessionKey("a", "b"),
+        SessionKey("A", "b"),
+        SessionKey("a", "../b"),
+    ]
     for number, key in enumerate(keys):
         await store.save(key, {"number": {"is": number}}, ABSENT)
     for number, key in enumerate(keys):

@@ -1,7 +1,7 @@
 """A program that saves sessions until it is killed, or so many times; run by the tests.
 
-    writer.py crash FOLDER            for each line of input, a child that saves until it is killed
-    writer.py count FOLDER NAME N     N times: one more under NAME, and one more under "shared"
+writer.py crash FOLDER            for each line of input, a child that saves until it is killed
+writer.py count FOLDER NAME N     N times: one more under NAME, and one more under "shared"
 """
 
 from __future__ import annotations
