@@ -20,25 +20,28 @@ def on_asyncio() -> bool:
     return isinstance(current_token().native_token, asyncio.AbstractEventLoop)
 
 
-def detached_context(context: contextvars.Context) -> contextvars.Context:
-    """Return a copy of a context that may come from another event loop than the running one."""
+def context_for_this_loop(context: contextvars.Context) -> contextvars.Context:
+    """Return a copy of a context that may come from another event loop than the running one.
+
+    In it, anyio finds the running loop even where no task runs, as in a callback.
+    """
     context = context.copy()
     if (sniffio := sys.modules.get("sniffio")) is not None:
-        context.run(sniffio.current_async_library_cvar.set, None)
+        library = "asyncio" if on_asyncio() else "trio"
+        context.run(sniffio.current_async_library_cvar.set, library)
     return context
 
 
 def spawn_detached(
     function: Callable[[], Coroutine[Any, Any, None]], *, context: contextvars.Context, name: str
 ) -> object:
-    """Start a task that outlives the calling one and sees `context`, not the caller's variables.
+    """Start a task that outlives the calling one, in `context` instead of the caller's.
 
     It runs until it ends by itself or the event loop goes down, when it is cancelled.
 
     Returns:
         The task; keep a reference, asyncio keeps none.
     """
-    context = detached_context(context)
     if on_asyncio():
         return asyncio.get_running_loop().create_task(function(), name=name, context=context)
     trio = sys.modules["trio"]  # its event loop runs, so it is loaded

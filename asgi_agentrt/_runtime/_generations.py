@@ -12,7 +12,6 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from .._concurrency import detached_context
 from .._config import RuntimeConfig
 from .._generation import Generation, Source
 from .._run import RunPool
@@ -29,7 +28,7 @@ class Generations:
         source: What they are read from.
         tasks: The runtime's task group.
         runs: The invocations that use them.
-        context: The context variables that everything but the runs will see.
+        context: The context variables that everything but the runs will see; of this loop.
 
     Attributes:
         current: The one that new invocations get; None before the first is open.
@@ -101,7 +100,7 @@ class Generations:
         def start() -> None:
             self._tasks.start_soon(function)
 
-        detached_context(self._context).run(start)
+        self._context.copy().run(start)
 
     async def _open_one(self, config: RuntimeConfig) -> Generation:
         self._number += 1

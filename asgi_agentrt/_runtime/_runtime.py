@@ -18,6 +18,7 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import current_token
 
+from .._concurrency import context_for_this_loop
 from .._config import RuntimeConfig
 from .._generation import Generation, Source, current_scope
 from .._platform import Reporter
@@ -161,7 +162,8 @@ class Runtime:
         self._drained = None
         self._started_at = time.monotonic()
         _alive[self] = current_token().native_token
-        self._owner = Owner(self._open_resources, context=self._context)
+        self._here = context_for_this_loop(self._context)
+        self._owner = Owner(self._open_resources, context=self._here.copy())
 
     async def wait_started(self) -> None:
         """Wait until it is open.
@@ -216,7 +218,7 @@ class Runtime:
                 self.runs = RunPool(tasks, config)
                 self.clock = StreamClock(shortest_s=min(server.ping_interval, server.send_timeout))
                 self._generations = generations = Generations(
-                    self, self._source, tasks=tasks, runs=self.runs, context=self._context
+                    self, self._source, tasks=tasks, runs=self.runs, context=self._here
                 )
                 if self._with_platform:
                     self._reporter = make_reporter(config.platform, self, self._on_restart)
