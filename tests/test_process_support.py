@@ -21,7 +21,7 @@ def test_expect_returns_what_the_program_said() -> None:
 def test_expect_fails_with_the_output_when_the_program_ends_before() -> None:
     with (
         running([sys.executable, "-c", "import sys; sys.exit('no luck')"]) as process,
-        pytest.raises(AssertionError, match="(?s)ended.*no luck"),
+        pytest.raises(AssertionError, match=r"(?s)ended.*no luck"),
     ):
         process.expect("ready")
 
@@ -29,7 +29,7 @@ def test_expect_fails_with_the_output_when_the_program_ends_before() -> None:
 def test_expect_gives_up_after_its_limit() -> None:
     with (
         running([sys.executable, "-c", "import signal; signal.pause()"]) as process,
-        pytest.raises(AssertionError, match="within 0.2 s"),
+        pytest.raises(AssertionError, match=r"within 0\.2 s"),
     ):
         process.expect("ready", limit_s=0.2)
 

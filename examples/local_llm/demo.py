@@ -99,6 +99,12 @@ def serving(name: str, command: Sequence[str], env: Mapping[str, str]) -> Iterat
         server.stop()
 
 
+def message_of(session_id: str, text: str) -> dict[str, object]:
+    """Return the body of a call."""
+    message = {"name": "user", "content": text, "role": "user"}
+    return {"session_id": session_id, "message": message}
+
+
 def ask(client: httpx.Client, session_id: str, question: str) -> None:
     """Send one message and print the answer's pieces as they arrive.
 
@@ -107,9 +113,7 @@ def ask(client: httpx.Client, session_id: str, question: str) -> None:
     """
     print(f"\n> {question}")
     said = ""
-    message = {"name": "user", "content": question, "role": "user"}
-    request = {"session_id": session_id, "message": message}
-    with client.stream("POST", "/agent/invoke", json=request) as answer:
+    with client.stream("POST", "/agent/invoke", json=message_of(session_id, question)) as answer:
         if answer.status_code != httpx.codes.OK:
             raise SystemExit(f"{answer.status_code}: {answer.read().decode()}")
         for line in answer.iter_lines():
@@ -151,7 +155,10 @@ def main() -> None:
             raise SystemExit("the agent is not healthy")
         if keep:
             print(f"\nServing on {url} until you press CTRL+C. Talk to it:\n")
-            body = {"session_id": "me", "message": {"name": "user", "content": "Hi", "role": "user"}}
+            body = {
+                "session_id": "me",
+                "message": {"name": "user", "content": "Hi", "role": "user"},
+            }
             print(
                 f"curl -N {url}/agent/invoke -H 'Content-Type: application/json'"
                 f" -d '{json.dumps(body)}'",

@@ -39,7 +39,7 @@ class Process:
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         self._command = [str(part) for part in command]
         self._lines: list[str] = []
-        self._news = threading.Condition()
+        self._news = threading.Condition(threading.RLock())
         self._ended = False
         self._process = subprocess.Popen(
             self._command,
@@ -76,17 +76,15 @@ class Process:
             AssertionError: it ended, or the time ran out, before that; shows the output.
         """
         deadline = time.monotonic() + limit_s
-        while True:
-            with self._news:
-                text, ended = "".join(self._lines), self._ended
-                if found := re.search(pattern, text):
-                    return found
-                if ended or not self._news.wait_for(
-                    lambda: self._ended or len("".join(self._lines)) > len(text),
-                    timeout=max(0, deadline - time.monotonic()),
-                ):
-                    why = "ended" if ended else f"said no such thing within {limit_s:g} s"
-                    raise AssertionError(self._report(f"{why}: {pattern!r}"))
+        with self._news:
+            while not (found := re.search(pattern, "".join(self._lines))):
+                left = deadline - time.monotonic()
+                if self._ended:
+                    raise AssertionError(self._report(f"ended before it said {pattern!r}"))
+                if left <= 0:
+                    raise AssertionError(self._report(f"said no {pattern!r} within {limit_s:g} s"))
+                self._news.wait(left)
+        return found
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the program, not to what it started."""
