@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, TypeVar
 from ._kinds import ANY, Kind, Schema, Shape
 from ._scalars import read_json_leaf, read_text
 from ._section import Section, read_section
-from ._tree import BAD, Bad, Broken, Items, Leaf, Place, Table, Tree
+from ._tree import BAD, Bad, Broken, Items, Leaf, Place, Table, Tree, parts_of
 
 V = TypeVar("V")
 
@@ -123,10 +123,7 @@ def _json(tree: Tree, at: Place) -> object:
 
 
 def _is_broken(tree: Tree) -> bool:
-    if isinstance(tree, (Leaf, Broken)):
-        return isinstance(tree, Broken)
-    parts = tree.items if isinstance(tree, Items) else tree.entries.values()
-    return any(_is_broken(part.tree) for part in parts)
+    return isinstance(tree, Broken) or any(_is_broken(part.tree) for part in parts_of(tree))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

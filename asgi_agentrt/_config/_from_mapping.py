@@ -24,13 +24,13 @@ from ._tree import (
 
 def tree_from_mapping(
     source: Mapping[Any, Any], at: Place, environ: Mapping[str, str] | None
-) -> Tree:
+) -> Table:
     """Read a mapping; `environ` fills in `${VAR}`, None leaves text alone.
 
     Raises:
         StoppedReadingError: it is too large or refers to itself; the reason is recorded.
     """
-    return _Builder(environ).node(source, at, 1)
+    return _Builder(environ).table(source, at, 1)
 
 
 class _Builder:
@@ -55,7 +55,7 @@ class _Builder:
             )
         return self.leaf(value, at)
 
-    def table(self, value: Mapping[Any, Any], at: Place, depth: int) -> Tree:
+    def table(self, value: Mapping[Any, Any], at: Place, depth: int) -> Table:
         entries: dict[str, Entry] = {}
         for key, part in value.items():
             if isinstance(key, str):

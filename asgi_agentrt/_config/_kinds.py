@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class Kind(ABC):
     """Base of the kinds of values.
 
     Attributes:
@@ -40,17 +41,17 @@ class Kind:
     doc: str
     secret: bool = False
 
+    @abstractmethod
     def read(self, tree: Tree, at: Place) -> object:
         """Return the value, or `BAD` with its faults recorded."""
-        raise NotImplementedError
 
+    @abstractmethod
     def schema(self) -> Schema:
         """Return the JSON Schema of the value, without `description` and `default`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def label(self) -> str:
         """Return what may be written, in Markdown."""
-        raise NotImplementedError
 
     def hides(self, value: object) -> bool:
         """Whether this value must not be printed."""

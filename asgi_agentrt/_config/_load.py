@@ -13,7 +13,7 @@ from ._definitions import RuntimeConfig
 from ._from_mapping import tree_from_mapping
 from ._from_yaml import tree_from_yaml
 from ._section import read_section
-from ._tree import BAD, Bad, Place, Report, StoppedReadingError
+from ._tree import BAD, Bad, Place, Report, StoppedReadingError, Tree
 
 _MAX_BYTES: Final = 262_144
 
@@ -44,7 +44,7 @@ def load_config(
     config: RuntimeConfig | Bad = BAD
     try:
         if isinstance(source, Mapping):
-            tree = tree_from_mapping(source, at, environ)
+            tree: Tree = tree_from_mapping(source, at, environ)
         else:
             tree = tree_from_yaml(_text(project / source, at), at, environ)
         config = read_section(RuntimeConfig, tree, at)

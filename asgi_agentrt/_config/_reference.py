@@ -15,13 +15,13 @@ _HEAD: Final = ("| key | value | default | meaning |", "|---|---|---|---|")
 
 
 def reference_markdown() -> str:
-    """Return a heading and a table for each section, with every key of it."""
-    lines: list[str] = []
-    for key, field in fields_of(RuntimeConfig).items():
-        if isinstance(field.kind, Slots):
-            lines += _table(f"{key}.{field.kind.names.placeholder}", field.kind.section)
-        elif isinstance(field.kind, Part):
-            lines += _table(key, field.kind.section)
+    """Return a heading and a table for the file and each section, with every key of it."""
+    kinds = ((key, field.kind) for key, field in fields_of(RuntimeConfig).items())
+    sections = [(key, kind) for key, kind in kinds if isinstance(kind, (Part, Slots))]
+    lines = [*_table("agentapp.yaml", RuntimeConfig)]
+    for key, kind in sections:
+        name = f"{key}.{kind.names.placeholder}" if isinstance(kind, Slots) else key
+        lines += _table(name, kind.section)
     return "\n".join(lines)
 
 
@@ -37,4 +37,4 @@ def _default(field: Field) -> str:
     if field.is_required:
         return "required"
     default = plain_default(field)
-    return "" if default == "" else f"`{json.dumps(default)}`"
+    return "" if default == "" or isinstance(default, Section) else f"`{json.dumps(default)}`"

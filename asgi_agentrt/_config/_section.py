@@ -70,9 +70,7 @@ class Section:
         values: dict[str, Any] = {}
         try:
             given = {key: getattr(self, key) for key in fields_of(type(self))}
-            tree = tree_from_mapping(given, at, None)
-            if isinstance(tree, Table):
-                values = read_fields(type(self), tree, at)
+            values = read_fields(type(self), tree_from_mapping(given, at, None), at)
         except StoppedReadingError:
             pass
         if report.problems:

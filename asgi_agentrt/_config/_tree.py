@@ -141,12 +141,8 @@ def shortened(text: str) -> str:
 
 def shown(tree: Tree) -> str:
     """Name a value in a fault; what came from the environment is never repeated."""
-    if isinstance(tree, Table):
-        return "a mapping"
-    if isinstance(tree, Items):
-        return "a list"
-    if isinstance(tree, Broken):
-        return "a faulty value"
+    if not isinstance(tree, Leaf):
+        return "a mapping" if isinstance(tree, Table) else "a list"
     if tree.env:
         return f"<from {', '.join(f'${{{name}}}' for name in tree.env)}>"
     return _shown_value(tree)
@@ -171,7 +167,11 @@ def environment_names(tree: Tree) -> set[str]:
     """Return the environment variables that a value, or any part of it, came from."""
     if isinstance(tree, Leaf):
         return set(tree.env)
-    if isinstance(tree, Broken):
-        return set()
-    parts = tree.items if isinstance(tree, Items) else tree.entries.values()
-    return {name for part in parts for name in environment_names(part.tree)}
+    return {name for part in parts_of(tree) for name in environment_names(part.tree)}
+
+
+def parts_of(tree: Tree) -> tuple[Entry, ...]:
+    """Return the items of a list, or the values of a mapping."""
+    if isinstance(tree, Table):
+        return tuple(tree.entries.values())
+    return tree.items if isinstance(tree, Items) else ()

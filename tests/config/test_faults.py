@@ -156,7 +156,12 @@ def test_a_mapping_of_things_that_are_no_json_has_faults(tmp_path: Path) -> None
     }
     source: dict[str, Any] = {
         "models": {"main": main},
-        "server": {"port": 10**5000, "debug": None, "ping_interval": float("inf")},
+        "server": {
+            "port": 10**5000,
+            "debug": None,
+            "max_queue": b"1",
+            "ping_interval": float("inf"),
+        },
         "session": {"ttl": True},
     }
     with pytest.raises(ConfigError) as caught:
@@ -173,6 +178,8 @@ def test_a_mapping_of_things_that_are_no_json_has_faults(tmp_path: Path) -> None
         "got a value of type builtin_function_or_method\n"
         "config: models.main.client_kwargs: expected a mapping (key: value)\n"
         "config: server.port: must be at most 65535, got a value of type int\n"
+        "config: server.max_queue: expected a whole number of callers, "
+        "got a value of type bytes\n"
         "config: server.ping_interval: expected a number of seconds, got inf\n"
         "config: session.ttl: expected a number of seconds, got true"
     )

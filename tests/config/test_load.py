@@ -286,6 +286,11 @@ def test_an_anchor_may_be_given_again(load: Load) -> None:
     assert config.models["c"].model == "y"
 
 
+def test_a_key_may_be_an_anchor(load: Load) -> None:
+    config = load("models: {&k main: {provider: a:b, model: *k }}")
+    assert config.models["main"].model == "main"
+
+
 def test_a_quoted_merge_key_is_a_key_like_others(load: Load) -> None:
     config = load("models: {m: {provider: a:b, generate_kwargs: {'<<': {a: 1}}}}")
     assert config.models["m"].generate_kwargs == {"<<": {"a": 1}}
@@ -466,7 +471,7 @@ def test_the_configuration_is_light_to_import() -> None:
         "top.__path__ = spec.submodule_search_locations;"
         "import asgi_agentrt._config;"
         "heavy = {'jsonschema', 'httpx', 'starlette', 'anyio', 'asyncio', 'agentscope'};"
-        "sys.exit(', '.join(heavy & set(sys.modules)))"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or None)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=30

@@ -10,6 +10,7 @@ from asgi_agentrt._config import (
     McpServerConfig,
     ModelConfig,
     PlatformConfig,
+    RuntimeConfig,
     ServerConfig,
     SessionConfig,
     TracingConfig,
@@ -17,6 +18,7 @@ from asgi_agentrt._config import (
 )
 
 _SECTIONS = {
+    "agentapp.yaml": RuntimeConfig,
     "models.<slot>": ModelConfig,
     "mcp_servers.<name>": McpServerConfig,
     "session": SessionConfig,

@@ -161,8 +161,7 @@ def test_no_error_repeats_what_came_from_the_environment(load: Load) -> None:
 
 def test_no_error_of_a_mapping_repeats_a_secret(tmp_path: Any) -> None:
     class Token:
-        def __repr__(self) -> str:
-            return _SECRET
+        __repr__ = __str__ = lambda _: _SECRET
 
     source = {
         "platform": {"token": Token()},
