@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from .._config import PlatformConfig
 from .._platform import Action, Reporter, Snapshot
 from .._platform import Status as PlatformStatus
-
-if TYPE_CHECKING:
-    from ._runtime import Runtime
+from .._run import RunPool
 
 Status: TypeAlias = Literal["starting", "healthy", "degraded", "unhealthy", "draining"]
 OnRestart: TypeAlias = Callable[[], Awaitable[None] | None]
@@ -24,8 +22,23 @@ _PLATFORM_STATUS: dict[Status, PlatformStatus] = {
 }
 
 
+class Reported(Protocol):
+    """What is asked of a runtime here."""
+
+    runs: RunPool
+
+    @property
+    def status(self) -> Status:
+        """How it is, in one word."""
+        ...
+
+    async def reload(self) -> None:
+        """Read the project again and switch over."""
+        ...
+
+
 def make_reporter(
-    config: PlatformConfig, runtime: Runtime, on_restart: OnRestart | None
+    config: PlatformConfig, runtime: Reported, on_restart: OnRestart | None
 ) -> Reporter | None:
     """Return what reports a runtime to its platform; None if the configuration names none."""
     if config.endpoint is None:

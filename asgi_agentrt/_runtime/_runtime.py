@@ -81,6 +81,8 @@ class Runtime:
         self._reporter: Reporter | None = None
         self._drained: anyio.Event | None = None
         self._started_at = time.monotonic()
+        self.runs: RunPool
+        self.clock: StreamClock
 
     # ---- what the app's code uses ------------------------------------------------------------
 
