@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any, Protocol, TypeVar
-
-import anyio
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from ._mcp_faults import check_listening, has_no_tools, reason_of
 
@@ -41,6 +39,9 @@ class McpClient(Protocol):
         ...
 
 
+Work: TypeAlias = Callable[[McpClient], Coroutine[Any, Any, T]]
+
+
 class LinkLostError(Exception):
     """The connection went down during the call."""
 
@@ -66,7 +67,9 @@ class Link:
         self._on_change = on_change
         self._opened = False
         self._stop = asyncio.Event()
-        self._calls: set[anyio.CancelScope] = set()
+        self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._busy = 0
+        self._asking: set[asyncio.Task[Any]] = set()  # asyncio itself keeps no reference
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -82,7 +85,7 @@ class Link:
     @property
     def is_busy(self) -> bool:
         """Whether calls are under way."""
-        return bool(self._calls)
+        return self._busy > 0
 
     @property
     def reason(self) -> str:
@@ -110,22 +113,37 @@ class Link:
                 return ()
             raise
 
-    async def call(self, work: Callable[[McpClient], Awaitable[T]], seconds: float) -> T:
+    async def call(self, work: Work[T], seconds: float) -> T:
+        """Do what `ask` does, and count as busy meanwhile."""
+        self._busy += 1
+        self._on_change()
+        try:
+            return await self.ask(work, seconds)
+        finally:
+            self._busy -= 1
+
+    async def ask(self, work: Work[T], seconds: float) -> T:
         """Run `work` on the client, until it ends, `seconds` have passed or the link is lost.
+
+        In a task of its own: mcp 2.x shields its farewell to a server that does not answer, and
+        nobody should wait for that.
 
         Raises:
             LinkLostError: the connection went down meanwhile.
             CallExpiredError: it took too long.
         """
-        scope = anyio.CancelScope(deadline=anyio.current_time() + seconds)
-        self._calls.add(scope)
-        self._on_change()
+        task = asyncio.get_running_loop().create_task(work(self.client))
+        self._asking.add(task)
+        task.add_done_callback(self._forget)
         try:
-            with scope:
-                return await work(self.client)
+            await asyncio.wait(
+                {task, self._gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
         finally:
-            self._calls.discard(scope)
-        if self.is_open:
+            task.cancel()
+        if task.done() and not task.cancelled():
+            return task.result()
+        if self.is_open and not task.done():
             raise CallExpiredError
         raise LinkLostError
 
@@ -137,12 +155,12 @@ class Link:
         """
         if self._task is None:
             return True
-        if self.error is not None and self._calls:
+        if self.error is not None and self._busy:
             # Their own errors are on the way to most of them, and tell more than we can.
             await asyncio.sleep(_ERROR_GRACE_S)
         self._stop.set()
-        for scope in tuple(self._calls):
-            scope.cancel()
+        if not self._gone.done():
+            self._gone.set_result(None)
         if not self._opened:
             self._task.cancel()  # it may wait for an answer that never comes
         await asyncio.wait({self._task}, timeout=seconds)
@@ -154,6 +172,11 @@ class Link:
             await asyncio.wait({self._task}, timeout=0.2)
         return self._task.done()
 
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._asking.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, also when nobody waits for it any more
+
     async def _run(self) -> None:
         try:
             if self._url is not None:
@@ -161,7 +184,7 @@ class Link:
             await self.client.connect()
             self.tools = await self.list_tools()
         except (Exception, asyncio.CancelledError, BaseExceptionGroup) as error:  # noqa: BLE001  any failure is a reason, and mcp 1.x tells of most by cancelling us
-            self.error = error
+            self.error = self.error or error
         else:
             self._opened = True
             self._on_change()

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 import anyio
 
 from ._mcp_faults import check_listening, is_answer
-from ._mcp_link import Link, McpClient
+from ._mcp_link import CallExpiredError, Link, LinkLostError, McpClient
 
 logger = logging.getLogger(__name__)
 
@@ -200,13 +200,15 @@ class Owner:
         """
         was_busy = link.is_busy
         try:
-            async with asyncio.timeout(self._timeout):
-                if self._url is not None:
+            if self._url is not None:
+                async with asyncio.timeout(self._timeout):
                     await check_listening(self._url)
-                self._learn(await link.list_tools())
-        except TimeoutError as error:
+            self._learn(await link.ask(lambda _: link.list_tools(), self._timeout))
+        except (TimeoutError, CallExpiredError):
             if not (was_busy or link.is_busy):
-                link.lose(error)
+                link.lose(TimeoutError())
+        except LinkLostError:
+            pass
         except Exception as error:  # noqa: BLE001  whatever it is, the server did not answer
             if not is_answer(error):
                 link.lose(error)
