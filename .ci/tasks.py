@@ -55,7 +55,6 @@ def test(options: argparse.Namespace) -> int:
     for old in ROOT.glob(".coverage*") if options.cover else ():
         old.unlink()
     for env in chosen:
-        env.make()
         code, counted = _pytest(env, options)
         status = max(status, code)
         counts += counted
@@ -77,7 +76,7 @@ def run_demo(options: argparse.Namespace) -> int:
 
 
 def _pytest(env: Environment, options: argparse.Namespace) -> tuple[int, Counter[str]]:
-    """Run the tests of one environment; return the exit code and what was counted."""
+    """Make an environment and run its tests; return the exit code and what was counted."""
     runner = ["-m", "coverage", "run", "-m"] if options.cover else ["-m"]
     # Paths that were asked for take the place of the environment's own.
     chosen = any((ROOT / argument.partition("::")[0]).exists() for argument in options.rest)
@@ -85,6 +84,11 @@ def _pytest(env: Environment, options: argparse.Namespace) -> tuple[int, Counter
     command = [env.program("python"), *runner, "pytest", "--color=no", *arguments]
     print(f"\n{env.name}: pytest {' '.join(arguments)}", flush=True)
     counted: Counter[str] = Counter()
+    try:
+        env.make()
+    except subprocess.CalledProcessError as error:
+        print(f"{env.name} could not be made: {error}", flush=True)
+        return 1, Counter(error=1)
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
         for line in running.stdout or ():
             print(line, end="", flush=True)
@@ -93,6 +97,8 @@ def _pytest(env: Environment, options: argparse.Namespace) -> tuple[int, Counter
     # With a selection it is no fault that an environment has nothing to run; without one it is.
     if running.returncode == NOTHING_COLLECTED and options.rest:
         return 0, counted
+    if running.returncode and not counted:
+        counted["error"] = 1  # pytest itself did not come to its last line
     return running.returncode, counted
 
 
