@@ -148,10 +148,13 @@ def encode_json(value: Any) -> bytes:
         return _to_json(value).encode()
     except (TypeError, ValueError, RecursionError) as error:
         path, reason = _find_fault(value, "", 0) or ("", type(error).__name__)
+        if len(path) > _LONGEST_PATH:  # a circle, or a key that is a text of its own
+            path = f"{path[:_LONGEST_PATH]}…"
         raise MessageError(reason, path) from None
 
 
 _DEPTH_LIMIT = 200
+_LONGEST_PATH = 100
 
 
 def _find_fault(value: Any, path: str, depth: int) -> tuple[str, str] | None:
@@ -160,7 +163,9 @@ def _find_fault(value: Any, path: str, depth: int) -> tuple[str, str] | None:
         return (path, "holds a lone surrogate") if _has_surrogate(value) else None
     if isinstance(value, float):
         return None if math.isfinite(value) else (path, "is not a finite number")
-    if value is None or isinstance(value, bool | int):
+    if isinstance(value, int):
+        return (path, "has too many digits") if _is_unprintable(value) else None
+    if value is None:
         return None
     if not isinstance(value, dict | list | tuple):
         return path, f"is of type {type(value).__qualname__}"
@@ -185,11 +190,20 @@ def _children(value: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield f"{path}[{index}]", inner
         return
     for key, inner in value.items():
-        if not isinstance(key, str):
+        # Python's encoder writes numbers and None as text.
+        if not (key is None or isinstance(key, str | int | float)):
             yield path, _BadKey(f"has a key of type {type(key).__qualname__}")
-        elif _has_surrogate(key):
-            yield path, _BadKey("has a key that holds a lone surrogate")
+        elif fault := _find_fault(key, "", 0):
+            yield path, _BadKey(f"has a key that {fault[1]}")
         yield f"{path}.{key}" if path else str(key), inner
+
+
+def _is_unprintable(number: int) -> bool:
+    try:
+        int.__repr__(number)
+    except ValueError:  # sys.set_int_max_str_digits
+        return True
+    return False
 
 
 def _has_surrogate(text: str) -> bool:

@@ -112,9 +112,9 @@ class Run:
         if isinstance(error, AppError) and not isinstance(error, MessageError):
             cause = error.__cause__
             if self.generation.config.server.debug and cause is not None:
-                return f"{type(cause).__name__}: {cause}"
+                return _text_of(cause)
             return f"the app failed; its log names run {self.id}"
-        return str(error)
+        return _sendable(str(error))
 
     # ---- the app -----------------------------------------------------------------------------
 
@@ -202,5 +202,27 @@ async def _as_items(called: Any) -> AsyncIterator[Any]:
     if inspect.isawaitable(called):
         called = await called
     if not hasattr(called, "__aiter__"):
-        raise MessageError(f"is of type {type(called).__qualname__}: an app yields its messages")
+        raise NothingYieldedError(type(called).__qualname__)
     return aiter(called)
+
+
+class NothingYieldedError(MessageError):
+    """The app returned a value, of the type that `reason` names, where it had to yield."""
+
+    def __str__(self) -> str:
+        return f"the app returned a value of type {self.reason}; it must yield its messages"
+
+
+def _text_of(error: BaseException) -> str:
+    """Describe what an app raised, which may be unable to describe itself."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  the user's own code
+        text = ""
+    name = type(error).__name__
+    return _sendable(f"{name}: {text}" if text else name)
+
+
+def _sendable(text: str) -> str:
+    """Escape lone surrogates, which no UTF-8 can carry."""
+    return text.encode("utf-8", "backslashreplace").decode()
