@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
 import re
 import secrets
-import stat
 import time
 import zlib
 from collections.abc import Callable, Generator, Sequence
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from ..exceptions import SessionConflictError, SessionCorruptError, SessionError
+from ._disk import read_file, sync_folder, write_file
 from ._document import decode_document, encode_document, is_object
 from ._file_lock import hold_file_lock
 from ._key import agentscope_name, encode_key, is_agentscope_name_safe, is_file_name
@@ -63,7 +62,7 @@ class SessionFiles:
         """
         self._make_folders()
         probe = self._temporary("open")
-        os.close(_create(probe))
+        write_file(probe, ())
         probe.unlink()
         self._remove_leftovers()
 
@@ -76,6 +75,7 @@ class SessionFiles:
         """
         with _in_words("load"):
             if (path := self._find(key)) is None:
+                self._warn_of_namesakes(key)
                 return Stored(None, ABSENT)
             if self._is_expired(path):
                 with self._locked(key):
@@ -83,7 +83,7 @@ class SessionFiles:
                     if self._is_expired(path):
                         self._remove(key)
                         return Stored(None, ABSENT)
-            content = _read(path)
+            content = read_file(path)
             if content is None:
                 return Stored(None, ABSENT)
             if self._ttl_s is not None:
@@ -123,10 +123,10 @@ class SessionFiles:
         temporary = self._temporary(encode_key(key))
         try:
             try:
-                _write(temporary, pieces)
+                write_file(temporary, pieces)
             except FileNotFoundError:  # the folder was removed while we ran
                 self._make_folders()
-                _write(temporary, pieces)
+                write_file(temporary, pieces)
             with self._locked(key):
                 if version != self._current_version(key):
                     raise SessionConflictError("the session was saved by somebody else in between")
@@ -135,23 +135,23 @@ class SessionFiles:
             with suppress(OSError):
                 temporary.unlink()
             raise
-        self._sync_folder()
+        sync_folder(self._folder)
 
     def _remove(self, key: SessionKey) -> None:
         # The file that was taken over goes first: it must not come back to life.
         if (legacy := self._find_agentscope(key)) is not None:
             legacy.unlink(missing_ok=True)
         self._path(key).unlink(missing_ok=True)
-        self._sync_folder()
+        sync_folder(self._folder)
 
     def _current_version(self, key: SessionKey) -> Version:
         path = self._find(key)
         if path is None or self._is_expired(path):
             return ABSENT
-        head = _read(path, _HEAD_BYTES) or b""
+        head = read_file(path, _HEAD_BYTES) or b""
         if _HEAD.match(head):
             return _version_of(head)
-        content = _read(path)
+        content = read_file(path)
         return ABSENT if content is None else _version_of(content)
 
     def _path(self, key: SessionKey) -> Path:
@@ -164,13 +164,6 @@ class SessionFiles:
     def _find_agentscope(self, key: SessionKey) -> Path | None:
         name = f"{agentscope_name(key)}.json"
         if not is_agentscope_name_safe(key):
-            if is_file_name(name) and os.path.lexists(self._folder / name):
-                logger.warning(
-                    "%s is not read, it could be the session of several users; if it is this "
-                    "one's, rename it to %s",
-                    self._folder / name,
-                    self._path(key).name,
-                )
             return None
         if not os.path.lexists(self._folder / name):
             return None
@@ -178,6 +171,18 @@ class SessionFiles:
         with os.scandir(self._folder) as entries:
             found = any(entry.name == name for entry in entries)
         return self._folder / name if found else None
+
+    def _warn_of_namesakes(self, key: SessionKey) -> None:
+        name = f"{agentscope_name(key)}.json"
+        if is_agentscope_name_safe(key) or not is_file_name(name):
+            return
+        if os.path.lexists(self._folder / name):
+            logger.warning(
+                "%s is not read, since it could be the session of several users; if it is this "
+                "one's, rename it to %s",
+                self._folder / name,
+                self._path(key).name,
+            )
 
     def _is_expired(self, path: Path) -> bool:
         if self._ttl_s is None:
@@ -213,17 +218,6 @@ class SessionFiles:
                         if entry.stat(follow_symlinks=False).st_mtime < oldest:
                             Path(entry).unlink()
 
-    def _sync_folder(self) -> None:
-        """Put the change of a name on the disk, where the file system can do that."""
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-                raise
-        finally:
-            os.close(descriptor)
-
 
 @contextmanager
 def _in_words(verb: str) -> Generator[None]:
@@ -233,37 +227,6 @@ def _in_words(verb: str) -> Generator[None]:
         where = f" ({error.filename})" if error.filename else ""
         reason = error.strerror or type(error).__name__
         raise SessionError(f"cannot {verb} the session: {reason}{where}") from error
-
-
-def _create(path: Path) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    return os.open(path, flags, 0o600)
-
-
-def _write(path: Path, pieces: Sequence[bytes]) -> None:
-    with os.fdopen(_create(path), "wb") as file:
-        file.writelines(pieces)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _read(path: Path, limit: int = -1) -> bytes | None:
-    # Not blocking: opening a pipe that somebody put here would wait for a writer.
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        descriptor = os.open(path, flags)
-    except FileNotFoundError:
-        return None
-    try:
-        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-    except OSError:
-        os.close(descriptor)
-        raise
-    if not is_file:
-        os.close(descriptor)
-        raise SessionCorruptError(f"{path} is no file")
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(limit)
 
 
 def _version_of(content: bytes) -> Version:

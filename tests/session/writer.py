@@ -25,8 +25,10 @@ def say(text: str) -> None:
 
 
 def document(number: int) -> dict[str, Any]:
+    """Return what is saved as this number: megabytes, so that writing them takes a while."""
+    text = chr(ord("a") + number % 26) * 100_000
     # Of changing size, so that half of one and half of the other fit badly.
-    return {"first": {"n": number}, "filling": {"n": [number] * (20_000 + number % 7 * 9_000)}}
+    return {"first": {"n": number}, "filling": {"texts": [text] * (60 + number % 7 * 5)}}
 
 
 async def save_forever(folder: Path) -> None:
