@@ -61,7 +61,7 @@ class Generations:
         Raises:
             AgentRuntimeError: it did not open; nothing stays open.
         """
-        self.current = await self._open_one(config)
+        self.current = await self._open_in_time(config)
 
     async def switch(self) -> None:
         """Read the project again, open it beside the current one, and let it take over.
@@ -71,11 +71,7 @@ class Generations:
         """
         async with self._switching:
             config = await anyio.to_thread.run_sync(self._source.read_config)
-            try:
-                with anyio.fail_after(config.server.startup_timeout):
-                    generation = await self._open_one(config)
-            except TimeoutError as error:
-                raise too_slow(self.opening, config) from error
+            generation = await self._open_in_time(config)
             old, self.current = self.current, generation
             logger.info("reloaded: generation %d", generation.number)
             if old is not None:
@@ -89,8 +85,10 @@ class Generations:
                 tasks.start_soon(partial(self._runs.finish, generation, grace_s=grace_s))
 
     async def close(self) -> None:
-        """Close what is open, newest first."""
+        """Close what is open, newest first, and give up what is being opened."""
         for generation in reversed(self._open):
+            if not generation.settled.is_set():
+                generation.abandon()
             generation.retire()
             await generation.closed.wait()
 
@@ -101,6 +99,15 @@ class Generations:
             self._tasks.start_soon(function)
 
         self._context.copy().run(start)
+
+    async def _open_in_time(self, config: RuntimeConfig) -> Generation:
+        limit_s = config.server.startup_timeout
+        try:
+            with anyio.fail_after(limit_s):
+                return await self._open_one(config)
+        except TimeoutError as error:
+            reason = f"not open after {limit_s:g} s (server.startup_timeout)"
+            raise StartupError(self.opening, reason) from error
 
     async def _open_one(self, config: RuntimeConfig) -> Generation:
         self._number += 1
@@ -125,12 +132,6 @@ class Generations:
         await generation.closed.wait()
         if generation in self._open:
             self._open.remove(generation)
-
-
-def too_slow(opening: str, config: RuntimeConfig) -> StartupError:
-    """Return the error of a start that took longer than it may."""
-    limit_s = config.server.startup_timeout
-    return StartupError(opening, f"not open after {limit_s:g} s (server.startup_timeout)")
 
 
 def as_start_error(error: BaseException, opening: str) -> AgentRuntimeError:

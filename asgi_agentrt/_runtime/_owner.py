@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextvars
 import logging
-import math
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 import anyio
 
 from .._concurrency import absorb_native_cancellation, spawn_detached
+from ..exceptions import LifecycleError
 
 logger = logging.getLogger(__name__)
 
@@ -22,14 +22,21 @@ class Owner:
     does not cancel the start.
 
     Args:
-        open_resources: Given the scope that everything runs in, returns the context manager to
-            enter. It may move the scope's deadline; while it waits to be left there is none.
+        open_resources: Returns the context manager to enter.
+        on_closed: Called by the task at its very end, when `error` is known, before anybody who
+            waits for that.
         context: The context variables that the task and all it starts will see.
+
+    Attributes:
+        settled: Set when it is open, or has failed to open.
+        closed: Set when it is closed.
+        error: Why it did not open, or crashed.
     """
 
     def __init__(
         self,
-        open_resources: Callable[[anyio.CancelScope], AbstractAsyncContextManager[None]],
+        open_resources: Callable[[], AbstractAsyncContextManager[None]],
+        on_closed: Callable[[], None],
         *,
         context: contextvars.Context,
     ) -> None:
@@ -38,25 +45,32 @@ class Owner:
         self.error: BaseException | None = None
         self.is_open = False
         self._open_resources = open_resources
+        self._on_closed = on_closed
+        self._life = anyio.CancelScope()
         self._stop = anyio.Event()
         self._task = spawn_detached(self._own, context=context, name="asgi_agentrt")
 
     def stop(self) -> None:
-        """Ask the task to close; `closed` is set when it has."""
+        """Ask the task to close, or to give up opening; `closed` is set when it has."""
         self._stop.set()
+        if not self.settled.is_set():
+            self._life.cancel()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it was asked to close and has not yet."""
+        return self._stop.is_set() and not self.closed.is_set()
 
     async def _own(self) -> None:
         """Open, wait, close, in one scope that is opened before the resources are.
 
-        A deadline around only the opening, or a shield around only the closing, would not nest
-        with the scopes that resources leave open.
+        A shield around only the closing would not nest with the scopes that resources leave open.
         """
         was_open = False
         try:
-            with anyio.CancelScope() as life:
+            with self._life as life:
                 try:
-                    async with self._open_resources(life):
-                        life.deadline = math.inf
+                    async with self._open_resources():
                         self.is_open = was_open = True
                         self.settled.set()
                         try:
@@ -68,7 +82,7 @@ class Owner:
                 finally:
                     life.shield = True
             if life.cancelled_caught:
-                self.error = TimeoutError("it took too long")
+                self.error = LifecycleError("it was stopped while it started")
         except Exception as error:
             self.error = error
             if was_open:
@@ -78,5 +92,6 @@ class Owner:
             raise
         finally:
             self.is_open = False
+            self._on_closed()
             self.settled.set()
             self.closed.set()

@@ -26,7 +26,7 @@ from .._run import Invocation, Run, RunPool, StreamClock
 from .._session import Sessions
 from .._slots import Slots
 from ..exceptions import AgentRuntimeError, LifecycleError, NotReadyError
-from ._generations import Generations, as_start_error, too_slow
+from ._generations import Generations, as_start_error
 from ._owner import Owner
 from ._reporting import OnRestart, Status, make_reporter
 
@@ -54,7 +54,8 @@ class Runtime:
         context: The context variables that everything but the runs will see; None means those
             of the caller.
         on_open: Called by the owner task once it is open.
-        on_close: Called by the owner task once it is closed, or has failed to open.
+        on_close: Called by the owner task once it is closed, or has failed to open; `start_failure`
+            says why.
     """
 
     def __init__(  # noqa: PLR0913  each is an option of its own
@@ -151,7 +152,13 @@ class Runtime:
         if config_path is not None:
             self._source = replace(self._source, config=config_path)
         self.begin()
-        await self.wait_started()
+        try:
+            await self.wait_started()
+        except BaseException:
+            # Nobody else knows of a start whose caller was cancelled.
+            with anyio.CancelScope(shield=True):
+                await self.shutdown()
+            raise
 
     def begin(self) -> None:
         """Start opening; `wait_started` waits for it.
@@ -161,11 +168,12 @@ class Runtime:
         """
         if self._owner is not None and not self._owner.closed.is_set():
             raise LifecycleError("the runtime is initialized already")
-        self._drained = None
+        # Nothing of a life before: a start that fails must not be told about with its words.
+        self._config = self._generations = self._reporter = self._drained = None
         self._started_at = time.monotonic()
         _alive[self] = current_token().native_token
         self._here = context_for_this_loop(self._context)
-        self._owner = Owner(self._open_resources, context=self._here.copy())
+        self._owner = Owner(self._open_resources, self._closed, context=self._here.copy())
 
     async def wait_started(self) -> None:
         """Wait until it is open.
@@ -182,18 +190,16 @@ class Runtime:
 
     def _start_error(self, error: BaseException) -> AgentRuntimeError:
         opening = "config" if self._generations is None else self._generations.opening
-        if isinstance(error, TimeoutError) and self._config is not None:
-            return too_slow(opening, self._config)
         return as_start_error(error, opening)
 
     async def shutdown(self) -> None:
         """Let running invocations finish for `drain_timeout`, then close everything.
 
-        Fine when it is not initialized.
+        Fine when it is not initialized; a start that is under way is given up.
         """
         if self._owner is not None:
             self._owner.stop()
-            await self._owner.closed.wait()
+            await self.wait_closed()
 
     async def __aenter__(self) -> Self:
         await self.initialize()
@@ -209,13 +215,12 @@ class Runtime:
             await self.shutdown()
 
     @asynccontextmanager
-    async def _open_resources(self, life: anyio.CancelScope) -> AsyncGenerator[None]:
+    async def _open_resources(self) -> AsyncGenerator[None]:
         """Hold everything open; entered and left by the owner task."""
         error: Exception | None = None
         try:
             self._config = config = await anyio.to_thread.run_sync(self._source.read_config)
             server = config.server
-            life.deadline = anyio.current_time() + server.startup_timeout
             async with anyio.create_task_group() as tasks:
                 self.runs = RunPool(tasks, config)
                 self.clock = StreamClock(shortest_s=min(server.ping_interval, server.send_timeout))
@@ -241,11 +246,13 @@ class Runtime:
             if error is not None:
                 raise error
         finally:
-            _alive.pop(self, None)
             if self._generations is not None:
                 self._generations.current = None
-            if self._on_close is not None:
-                self._on_close()
+
+    def _closed(self) -> None:
+        _alive.pop(self, None)
+        if self._on_close is not None:
+            self._on_close()
 
     async def _close(self, generations: Generations) -> None:
         self.drain()
@@ -317,6 +324,16 @@ class Runtime:
     def uptime_s(self) -> float:
         """Seconds since it began to start."""
         return time.monotonic() - self._started_at
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it was told to close and has not yet."""
+        return self._owner is not None and self._owner.is_closing
+
+    async def wait_closed(self) -> None:
+        """Wait until it is closed; at once if it was never begun."""
+        if self._owner is not None:
+            await self._owner.closed.wait()
 
     @property
     def has_ended(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import itertools
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -19,6 +20,8 @@ from ._attach import attach
 from ._instance import Instance, Options
 from ._lifespan import serve_lifespan
 from ._router import handle_http
+
+_numbers = itertools.count(1)
 
 
 class AgentRuntimeASGI:
@@ -54,7 +57,8 @@ class AgentRuntimeASGI:
         self._options = Options(
             Path(project).absolute(), config, app, platform, on_restart, contextvars.copy_context()
         )
-        self._instances: RunVar[Instance] = RunVar("asgi_agentrt")
+        # Older releases of anyio find these by their names.
+        self._instances: RunVar[Instance] = RunVar(f"asgi_agentrt {next(_numbers)}")
 
     def _instance(self) -> Instance:
         """Return what belongs to the running event loop; nothing is shared between loops."""

@@ -61,7 +61,8 @@ class Instance:
         self._has_ended = False
         self._failures = 0
         self._retry_at = 0.0
-        self._noted: Runtime | None = None
+        self._opened: Runtime | None = None
+        self._is_begun_by_request = False
         self._stop_notice: StopNotice | None = None
         self._exit_hook: ExitHook | None = None
 
@@ -80,23 +81,24 @@ class Instance:
         """
         self._doors += 1
         self._has_ended = False
-        runtime = self.runtime
-        if runtime is None or runtime.has_ended:
-            runtime = self._begin(started_by)
-        self.started_by = started_by
+        if self._doors == 1:
+            self.started_by = started_by
         try:
-            await runtime.wait_started()
-        except AgentRuntimeError as error:
-            wanted = runtime.startup_failure
-            if (by_default if wanted == "auto" else wanted) == "fail":
-                self._doors -= 1
-                raise
-            self._note_failure(runtime, error)
+            runtime = await self._begin_or_join()
+            try:
+                await runtime.wait_started()
+            except AgentRuntimeError as error:
+                wanted = runtime.startup_failure
+                if (by_default if wanted == "auto" else wanted) == "fail":
+                    raise
+                if not self._is_begun_by_request:
+                    self._note_failure(error)
+        except AgentRuntimeError:
+            self._doors -= 1
+            raise
         except BaseException:
             await self.close()
             raise
-        else:
-            self._failures = 0
 
     async def close(self) -> None:
         """Leave; the last one stops the runtime. Bounded by the time-outs of the configuration."""
@@ -108,9 +110,21 @@ class Instance:
         with anyio.CancelScope(shield=True):
             await self._shut_down()
 
+    async def _begin_or_join(self) -> Runtime:
+        while (runtime := self.runtime) is not None and runtime.is_closing:
+            await runtime.wait_closed()  # the last life of the same object
+        if runtime is None or runtime.has_ended:
+            runtime = self._begin(by_request=False)
+        return runtime
+
     async def _shut_down(self) -> None:
         if self.runtime is not None:
             await self.runtime.shutdown()
+
+    async def _end(self) -> None:
+        """Close at the end of the process, whoever has it open; no request starts it again."""
+        self._has_ended = True
+        await self._shut_down()
 
     # ---- requests ----------------------------------------------------------------------------
 
@@ -129,23 +143,20 @@ class Instance:
             if self.started_by != "lazy":
                 raise NotReadyError("the runtime is starting")
         else:
-            if runtime is not None:
-                self._note_end(runtime)
             wait_s = self._retry_at - time.monotonic()
             if wait_s > 0:
                 raise NotReadyError("the runtime could not start; it will be tried again", wait_s)
             if self._doors == 0:
                 self._warn_once(scope)
-            runtime = self._begin("lazy")
+                self.started_by = "lazy"
+            runtime = self._begin(by_request=True)
         try:
             await runtime.wait_started()
         except AgentRuntimeError as error:
-            self._note_failure(runtime, error)
             wait_s = max(1.0, self._retry_at - time.monotonic())
             raise NotReadyError(
                 "the runtime could not start; it will be tried again", wait_s
             ) from error
-        self._failures = 0
         return runtime
 
     @property
@@ -163,7 +174,8 @@ class Instance:
 
     # ---- starting ----------------------------------------------------------------------------
 
-    def _begin(self, started_by: StartedBy) -> Runtime:
+    def _begin(self, *, by_request: bool) -> Runtime:
+        self._is_begun_by_request = by_request
         options = self._options
         self.runtime = runtime = Runtime(
             options.project,
@@ -173,29 +185,23 @@ class Instance:
             on_restart=options.on_restart,
             context=options.context,
             on_open=self._arm,
-            on_close=self._disarm,
+            on_close=self._closed,
         )
-        if started_by == "lazy" and self._doors == 0:
-            self.started_by = "lazy"
         runtime.begin()
         return runtime
 
-    def _note_end(self, runtime: Runtime) -> None:
-        """Take note of a start that failed after its request had left."""
-        if runtime.start_failure is not None:
-            self._note_failure(runtime, runtime.start_failure)
+    def _note_failure(self, error: AgentRuntimeError) -> None:
+        """Log why a start failed, unless it was raised to somebody who will."""
+        self._back_off()
+        logger.error("the agent runtime of %s could not start: %s", self._options.project, error)
 
-    def _note_failure(self, runtime: Runtime, error: AgentRuntimeError) -> None:
-        if self._noted is runtime:
-            return
-        self._noted = runtime
+    def _back_off(self) -> None:
         delay_s = min(_FIRST_RETRY_S * 2**self._failures, _LONGEST_RETRY_S)
         self._failures += 1
         self._retry_at = time.monotonic() + delay_s
-        logger.error("the agent runtime of %s could not start: %s", self._options.project, error)
 
     def _warn_once(self, scope: Scope) -> None:
-        if self._noted is None and self._failures == 0 and self.runtime is None:
+        if self.runtime is None:
             logger.warning(
                 "the agent runtime of %s is started by its first request, since nobody passed it"
                 " a lifespan: %s",
@@ -209,13 +215,26 @@ class Instance:
         runtime = self.runtime
         if runtime is None:
             return
+        self._opened = runtime
+        self._failures = 0
         is_unattended = self._doors == 0
         if runtime.config.server.signals == "auto":
             self._stop_notice = StopNotice(
-                notify=runtime.drain, close=runtime.shutdown if is_unattended else None
+                notify=runtime.drain, close=self._end if is_unattended else None
             )
         if is_unattended:
-            self._exit_hook = ExitHook(runtime.shutdown)
+            self._exit_hook = ExitHook(self._end)
+
+    def _closed(self) -> None:
+        self._disarm()
+        runtime = self.runtime
+        failure = None if runtime is None else runtime.start_failure
+        if failure is None:
+            return
+        if runtime is self._opened:
+            self._back_off()  # it crashed, which its owner has logged
+        elif self._is_begun_by_request and not self._has_ended:
+            self._note_failure(failure)  # here, since the request may have left long ago
 
     def _disarm(self) -> None:
         if self._stop_notice is not None:
