@@ -226,6 +226,10 @@ class Generation:
                         absorb_native_cancellation()  # the event loop goes down
                         if not self.settled.is_set():
                             raise
+                        life.shield = True
+                        # The runs were cancelled with us, and clean up with what is closed here.
+                        with anyio.move_on_after(CLOSE_TIMEOUT_S):
+                            await self.wait_idle()
                     finally:
                         life.shield = True
         except Exception as error:  # noqa: BLE001  told to who waits for `settled`
@@ -245,7 +249,7 @@ class Generation:
         )
         self.sessions = Sessions(self.store)
         self.opening = "app.py"
-        self.app = await anyio.to_thread.run_sync(self.source.load_app)
+        self.app = await self._load_app()
         stack.callback(self.app.unload)
         if self.app.message_class == "agentscope":
             await self._load_adapter()
@@ -259,7 +263,23 @@ class Generation:
     async def _load_adapter(self) -> None:
         require_asyncio()
         # Importing AgentScope 1.x takes a second, which a host's event loop need not feel.
-        self._adapter = await anyio.to_thread.run_sync(load_adapter)
+        self._adapter = await anyio.to_thread.run_sync(load_adapter, abandon_on_cancel=True)
+
+    async def _load_app(self) -> LoadedApp:
+        """Load the app in a thread; one that hangs is left alone there when we are cancelled."""
+        is_given_up = False
+
+        def load() -> LoadedApp:
+            app = self.source.load_app()
+            if is_given_up:
+                app.unload()
+            return app
+
+        try:
+            return await anyio.to_thread.run_sync(load, abandon_on_cancel=True)
+        except anyio.get_cancelled_exc_class():
+            is_given_up = True
+            raise
 
     async def _open_models(self, stack: AsyncExitStack) -> None:
         if any(is_builtin_provider(model.provider) for model in self.config.models.values()):
