@@ -5,9 +5,29 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .._config import ModelConfig
 
 _UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
+
+
+class Entry:
+    """A `models` entry, taken apart: what nobody takes out of `generate` and `client` goes on.
+
+    URL and key may also stand in `client_kwargs`, as in code that was written for AgentScope 1.x.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.provider = config.provider
+        self.model = config.model
+        self.stream = config.stream
+        self.generate = dict(config.generate_kwargs)
+        self.client = dict(config.client_kwargs)
+        key, url = self.client.pop("api_key", None), self.client.pop("base_url", None)
+        self.api_key: str | None = config.api_key or key
+        self.base_url: str | None = config.base_url or url
 
 
 def build(make: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:

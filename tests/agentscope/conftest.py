@@ -120,9 +120,9 @@ async def add(a: int, b: int) -> str:
     return str(a + b)
 
 
-async def collect(chunks: Any) -> list[Any]:
-    """Read a stream to its end, for ten seconds at most."""
-    with anyio.fail_after(10):
+async def collect(chunks: Any, *, limit_s: float = 10) -> list[Any]:
+    """Read a stream to its end, for `limit_s` seconds at most."""
+    with anyio.fail_after(limit_s):
         return [chunk async for chunk in chunks]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentscope import model as models
 
-from .._building import build, fit_to_sdk, require_key, take
+from .._building import Entry, build, fit_to_sdk, require_key, take
 
 if TYPE_CHECKING:
     from ..._config import ModelConfig
@@ -18,22 +18,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class _Entry:
-    """A `models` entry, taken apart: what is left in `generate` and `client` goes on as it is."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        self.generate = dict(config.generate_kwargs)
-        self.client = dict(config.client_kwargs)
-        self.api_key: str | None = config.api_key or self.client.pop("api_key", None)
-        self.base_url: str | None = config.base_url or self.client.pop("base_url", None)
-        self.common = {"model_name": config.model, "stream": config.stream}
+def _common(entry: Entry) -> dict[str, Any]:
+    return {"model_name": entry.model, "stream": entry.stream}
 
 
-def _openai(entry: _Entry, class_name: str, create: str) -> Any:
+def _openai(entry: Entry, class_name: str, create: str) -> Any:
     if entry.base_url is not None:
         entry.client["base_url"] = entry.base_url
     arguments = {
-        **entry.common,
+        **_common(entry),
         "api_key": entry.api_key,
         **take(entry.client, ("organization", "client_type")),
         **take(entry.generate, ("stream_tool_parsing",)),
@@ -50,7 +43,7 @@ def _openai(entry: _Entry, class_name: str, create: str) -> Any:
     return model
 
 
-def _require_openai_key(entry: _Entry) -> None:
+def _require_openai_key(entry: Entry) -> None:
     if entry.api_key is None:
         openai: Any = importlib.import_module("openai")  # half a second, for this provider only
         try:
@@ -59,19 +52,21 @@ def _require_openai_key(entry: _Entry) -> None:
             require_key(None, "openai", variable="OPENAI_API_KEY")
 
 
-def _openai_chat(entry: _Entry) -> Any:
+def _openai_chat(entry: Entry) -> Any:
     return _openai(entry, "OpenAIChatModel", "chat.completions.create")
 
 
-def _openai_response(entry: _Entry) -> Any:
+def _openai_response(entry: Entry) -> Any:
+    if "max_tokens" in entry.generate:
+        entry.generate["max_output_tokens"] = entry.generate.pop("max_tokens")
     return _openai(entry, "OpenAIResponseModel", "responses.create")
 
 
-def _anthropic(entry: _Entry) -> Any:
+def _anthropic(entry: Entry) -> Any:
     if entry.base_url is not None:
         entry.client["base_url"] = entry.base_url
     arguments = {
-        **entry.common,
+        **_common(entry),
         "api_key": entry.api_key,
         **take(entry.generate, ("max_tokens", "thinking", "stream_tool_parsing")),
         "client_kwargs": entry.client,
@@ -83,7 +78,7 @@ def _anthropic(entry: _Entry) -> Any:
     return model
 
 
-def _dashscope(entry: _Entry) -> Any:
+def _dashscope(entry: Entry) -> Any:
     if entry.client:
         name = min(entry.client)
         raise ValueError(f"client_kwargs.{name} is not known: dashscope takes none")
@@ -98,18 +93,18 @@ def _dashscope(entry: _Entry) -> Any:
     if entry.base_url is not None:
         # The class's own base_http_api_url would change it for all models of the process.
         entry.generate["base_address"] = entry.base_url
-    arguments = {**entry.common, "api_key": entry.api_key, **constructor}
+    arguments = {**_common(entry), "api_key": entry.api_key, **constructor}
     return build(models.DashScopeChatModel, {**arguments, "generate_kwargs": entry.generate})
 
 
-def _gemini(entry: _Entry) -> Any:
+def _gemini(entry: Entry) -> Any:
     if entry.base_url is not None:
         options = entry.client.get("http_options", {})
         entry.client["http_options"] = {**options, "base_url": entry.base_url}
     if "max_tokens" in entry.generate:
         entry.generate["max_output_tokens"] = entry.generate.pop("max_tokens")
     arguments = {
-        **entry.common,
+        **_common(entry),
         "api_key": entry.api_key,
         **take(entry.generate, ("thinking_config",)),
         "client_kwargs": entry.client,
@@ -126,7 +121,7 @@ def _gemini(entry: _Entry) -> Any:
 _OLLAMA_TOP_LEVEL = ("format", "keep_alive", "think", "logprobs", "top_logprobs")
 
 
-def _ollama(entry: _Entry) -> Any:
+def _ollama(entry: Entry) -> Any:
     host = entry.base_url or entry.client.pop("host", None)
     if entry.api_key is not None:
         headers = entry.client.get("headers", {})
@@ -136,12 +131,12 @@ def _ollama(entry: _Entry) -> Any:
     options = {**entry.generate.pop("options", {}), **entry.generate}
     if "max_tokens" in options:
         options["num_predict"] = options.pop("max_tokens")
-    arguments = {**entry.common, "host": host, "options": options or None, **constructor}
+    arguments = {**_common(entry), "host": host, "options": options or None, **constructor}
     arguments |= {"client_kwargs": entry.client, "generate_kwargs": top_level}
     return build(models.OllamaChatModel, arguments)
 
 
-_PROVIDERS: dict[str, Callable[[_Entry], Any]] = {
+_PROVIDERS: dict[str, Callable[[Entry], Any]] = {
     "anthropic": _anthropic,
     "dashscope": _dashscope,
     "gemini": _gemini,
@@ -155,7 +150,7 @@ def make_model(config: ModelConfig) -> Any:
     """Build a chat model; see `Adapter.make_model`."""
     if (make := _PROVIDERS.get(config.provider)) is None:
         raise ValueError(f"AgentScope 1.x has these providers: {', '.join(_PROVIDERS)}")
-    return make(_Entry(config))
+    return make(Entry(config))
 
 
 async def close_model(model: Any) -> None:

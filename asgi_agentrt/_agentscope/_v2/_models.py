@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from agentscope import credential as credentials
 from agentscope import model as models
 
-from .._building import build, fit_to_sdk, require_key, take
+from .._building import Entry, build, fit_to_sdk, require_key, take
 
 if TYPE_CHECKING:
     from ..._config import ModelConfig
@@ -82,51 +82,60 @@ def make_model(config: ModelConfig) -> Any:
     """Build a chat model; see `Adapter.make_model`."""
     if (provider := _PROVIDERS.get(config.provider)) is None:
         raise ValueError(f"AgentScope 2.x has these providers: {', '.join(_PROVIDERS)}")
-    client, generate = dict(config.client_kwargs), dict(config.generate_kwargs)
-    credential = _credential(config, provider, client)
-    if config.provider == "gemini" and (url := config.base_url or client.pop("base_url", None)):
-        client["http_options"] = {**client.get("http_options", {}), "base_url": url}
-    elif config.provider == "ollama" and (key := config.api_key or client.pop("api_key", None)):
-        client["headers"] = {"Authorization": f"Bearer {key}", **client.get("headers", {})}
-    elif config.provider == "xai":
-        client.setdefault("timeout", _XAI_TIMEOUT_S)
-        if importlib.util.find_spec("xai_sdk") is None:  # AgentScope finds out at the first call
-            raise ValueError("this provider needs xai_sdk")
-    if generate.keys() & {*_NEED_THINKING.get(config.provider, ())}:
-        generate.setdefault("thinking_enable", True)
-    constructor = take(generate, ("context_size", "retry_delay", "max_retries"))
-    parameters = _parameters(provider, generate)
-    base = _XAIModel if config.provider == "xai" else provider.model_class
+    entry = Entry(config)
+    credential = _credential(entry, provider)
+    _adjust_client(entry, credential)
+    if entry.generate.keys() & {*_NEED_THINKING.get(entry.provider, ())}:
+        entry.generate.setdefault("thinking_enable", True)
+    constructor = take(entry.generate, ("context_size",))
+    parameters = _parameters(provider, entry.generate)
+    base = _XAIModel if entry.provider == "xai" else provider.model_class
     arguments = {
+        **constructor,
         # The SDK below retries already, and one multiplies the other.
         "max_retries": 0,
-        **constructor,
         "credential": credential,
-        "model": config.model,
+        "model": entry.model,
         "parameters": parameters,
-        "stream": config.stream,
-        "client_kwargs": client,
+        "stream": entry.stream,
+        "client_kwargs": entry.client,
     }
     model = build(_with_defaults(base), arguments)
-    model.call_defaults = _call_defaults(config.provider, provider, model, generate)
+    model.call_defaults = _call_defaults(entry, provider, model)
     return model
 
 
-def _credential(config: ModelConfig, provider: _Provider, client: dict[str, Any]) -> Any:
+def _credential(entry: Entry, provider: _Provider) -> Any:
     fields: dict[str, Any] = {}
     if provider.url is not None:
-        names = ("base_url", provider.url)
-        url = config.base_url or next(iter(take(client, names).values()), None)
-        if url is not None:
+        given = entry.client.pop(provider.url, None)
+        if (url := entry.base_url or given) is not None:
             fields[provider.url] = url
     if provider.key:
-        key = config.api_key or client.pop("api_key", None)
         # Google's cloud has credentials of its own; an empty key leaves it to them.
-        on_cloud = config.provider == "gemini" and client.get("vertexai")
-        fields["api_key"] = key or ("" if on_cloud else require_key(None, config.provider))
-    if "organization" in client and config.provider.startswith("openai"):
-        fields["organization"] = client.pop("organization")
+        on_cloud = entry.provider == "gemini" and entry.client.get("vertexai")
+        fields["api_key"] = entry.api_key or ("" if on_cloud else require_key(None, entry.provider))
+    if "organization" in entry.client and entry.provider.startswith("openai"):
+        fields["organization"] = entry.client.pop("organization")
     return build(provider.credential_class, fields)
+
+
+def _adjust_client(entry: Entry, credential: Any) -> None:
+    """Put what a credential has no field for into the client's arguments."""
+    client = entry.client
+    if entry.provider == "gemini" and entry.base_url is not None:
+        client["http_options"] = {**client.get("http_options", {}), "base_url": entry.base_url}
+    elif entry.provider == "ollama" and entry.api_key is not None:
+        headers = client.get("headers", {})
+        client["headers"] = {"Authorization": f"Bearer {entry.api_key}", **headers}
+    elif entry.provider == "xai":
+        client.setdefault("timeout", _XAI_TIMEOUT_S)
+        if importlib.util.find_spec("xai_sdk") is None:  # AgentScope finds out at the first call
+            raise ValueError("this provider needs xai_sdk")
+        scheme, _, host = credential.api_host.rpartition("://")
+        credential.api_host = host.rstrip("/")
+        if scheme == "http":
+            client.setdefault("use_insecure_channel", True)
 
 
 def _parameters(provider: _Provider, generate: dict[str, Any]) -> Any:
@@ -150,11 +159,10 @@ def _faults(error: Any) -> str:
 _OLLAMA_TOP_LEVEL = ("format", "keep_alive", "think", "logprobs", "top_logprobs")
 
 
-def _call_defaults(
-    name: str, provider: _Provider, model: Any, generate: dict[str, Any]
-) -> dict[str, Any]:
+def _call_defaults(entry: Entry, provider: _Provider, model: Any) -> dict[str, Any]:
     """Return what goes into each call: `Parameters` would drop what it does not know."""
-    if name == "ollama":
+    generate = entry.generate
+    if entry.provider == "ollama":
         top_level = take(generate, _OLLAMA_TOP_LEVEL)
         options = {**generate.pop("options", {}), **generate}
         if not options:

@@ -7,7 +7,13 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from agentscope.event import ConfirmResult, UserConfirmResultEvent, UserInterruptEvent
+from agentscope.event import (
+    ConfirmResult,
+    RequireUserConfirmEvent,
+    UserConfirmResultEvent,
+    UserInterruptEvent,
+)
+from agentscope.message import ToolCallState
 
 from ..._message import Msg as OwnMsg
 from .._task_stream import Feed, stream_task
@@ -30,8 +36,18 @@ async def stream_agent(
                 await _hand_over(event, feed)
 
     convert = EventConverter(getattr(agent, "name", "assistant"))
+    question: RequireUserConfirmEvent | None = None
     async for event in stream_task(work):
+        if isinstance(event, RequireUserConfirmEvent):
+            question = event  # results of other calls may still come, but a question comes last
+            continue
         for wire in convert(event):
+            yield OwnMsg.from_dict(wire)
+    # AgentScope asks once; who answered some of the calls only is asked for the rest again.
+    if asking := [call for call in _open_calls(agent) if call.state == ToolCallState.ASKING]:
+        question = RequireUserConfirmEvent(reply_id=agent.state.reply_id, tool_calls=asking)
+    if question is not None:
+        for wire in convert(question):
             yield OwnMsg.from_dict(wire)
 
 
@@ -54,23 +70,29 @@ async def _unpark(agent: Any, inputs: Any, confirm: Sequence[Any] | None) -> Any
 
     An agent that waits refuses a plain message; the calls it waits for are given up first.
     """
-    state = getattr(agent, "state", None)
-    if state is None or not hasattr(state, "get_awaiting_tool_calls"):
-        return inputs
-    open_calls = {call.id: call for call in state.get_awaiting_tool_calls(agent.name)}
+    open_calls = {call.id: call for call in _open_calls(agent)}
     if not open_calls or _is_event(inputs):
         return inputs
+    reply_id = agent.state.reply_id
     answers = [
         ConfirmResult(confirmed=answer["confirmed"], tool_call=open_calls[answer["id"]])
         for answer in confirm or ()
         if answer["id"] in open_calls
     ]
     if answers:
-        return UserConfirmResultEvent(reply_id=state.reply_id, confirm_results=answers)
-    async with aclosing(agent.reply_stream(UserInterruptEvent(reply_id=state.reply_id))) as events:
+        return UserConfirmResultEvent(reply_id=reply_id, confirm_results=answers)
+    async with aclosing(agent.reply_stream(UserInterruptEvent(reply_id=reply_id))) as events:
         async for _ in events:
             pass  # it tells that it was interrupted, which the caller knows
     return inputs
+
+
+def _open_calls(agent: Any) -> list[Any]:
+    """Return the calls that wait for somebody: an answer, or a result from outside."""
+    state = getattr(agent, "state", None)  # agents on another machine have none
+    if state is None or not hasattr(state, "get_awaiting_tool_calls"):
+        return []
+    return list(state.get_awaiting_tool_calls(agent.name))
 
 
 def _is_event(inputs: Any) -> bool:
