@@ -63,6 +63,7 @@ class Lifespan:
         if state is not None:
             self.scope["state"] = dict(state)
         self.is_over = False
+        self.error: Exception | None = None
         self._app = app
         self._words: list[Message] = []
         self._said = anyio.Event()
@@ -78,9 +79,11 @@ class Lifespan:
         return str(self.messages[-1].get("message", ""))
 
     async def serve(self) -> None:
-        """Run the app's lifespan call."""
+        """Run the app's lifespan call; what it raises is kept, as servers do."""
         try:
             await self._app(self.scope, self.receive, self.send)
+        except Exception as error:
+            self.error = error
         finally:
             self.is_over = True
             self._notify()
@@ -131,3 +134,6 @@ async def lifespan(
         if server.sent == ["startup.complete"]:
             await server.say("shutdown")
         await server.ended()
+    # Starlette also raises what it has said.
+    if server.error is not None and not any(".failed" in word for word in server.sent):
+        raise server.error
