@@ -118,7 +118,7 @@ def suites() -> list[Environment]:
                 groups=("test",),
                 pytest=(
                     *("tests", not_agentscope, "--ignore=tests/hosting", "--ignore=tests/examples"),
-                    *("-m", "not browser"),
+                    *("-m", "not browser and not slow"),
                 ),
             )
             for python in others

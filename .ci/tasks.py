@@ -10,9 +10,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 
-from environments import ROOT, Environment, demo, lint, suites
+from environments import ROOT, Environment, demo, lint, suites, uv
 
 NOTHING_COLLECTED = 5
 # As pytest orders them; what it counts and is not named here keeps its place at the end.
@@ -47,17 +50,19 @@ def show(_: argparse.Namespace) -> int:
 
 
 def test(options: argparse.Namespace) -> int:
-    """Run the suites, one environment after the other, and add up what pytest counts."""
+    """Run the suites of the environments and add up what pytest counts."""
     chosen = [env for env in suites() if not options.only or env.name in options.only]
     if not chosen:
         sys.exit(f"no such environment; there are: {', '.join(env.name for env in suites())}")
     began, counts, status = time.monotonic(), Counter[str](), 0
     for old in ROOT.glob(".coverage*") if options.cover else ():
         old.unlink()
-    for env in chosen:
-        code, counted = _pytest(env, options)
-        status = max(status, code)
-        counts += counted
+    jobs = min(options.jobs, len(chosen))
+    uv()  # installed once, before several ask for it
+    with ThreadPoolExecutor(jobs) as pool:
+        for code, counted in pool.map(partial(_pytest, options, quietly=jobs > 1), chosen):
+            status = max(status, abs(code))  # a signal is a negative one
+            counts += counted
     if options.cover:
         status = max(status, _coverage(chosen[0]))
     line = _summary(counts, time.monotonic() - began)
@@ -75,25 +80,35 @@ def run_demo(options: argparse.Namespace) -> int:
     return subprocess.run(command + ["--keep"] * options.keep, cwd=ROOT, check=False).returncode
 
 
-def _pytest(env: Environment, options: argparse.Namespace) -> tuple[int, Counter[str]]:
-    """Make an environment and run its tests; return the exit code and what was counted."""
-    runner = ["-m", "coverage", "run", "-m"] if options.cover else ["-m"]
+def _pytest(
+    options: argparse.Namespace, env: Environment, *, quietly: bool
+) -> tuple[int, Counter[str]]:
+    """Make an environment and run its tests; return the exit code and what was counted.
+
+    `quietly` holds the output back until the end, for when others run at the same time.
+    """
     # Paths that were asked for take the place of the environment's own.
     chosen = any((ROOT / argument.partition("::")[0]).exists() for argument in options.rest)
     arguments = [*(env.pytest[1:] if chosen else env.pytest), *options.rest]
-    command = [env.program("python"), *runner, "pytest", "--color=no", *arguments]
     print(f"\n{env.name}: pytest {' '.join(arguments)}", flush=True)
-    counted: Counter[str] = Counter()
     try:
         env.make()
     except subprocess.CalledProcessError as error:
         print(f"{env.name} could not be made: {error}", flush=True)
         return 1, Counter(error=1)
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+    runner = ["-m", "coverage", "run", "-m"] if options.cover else ["-m"]
+    command = [env.program("python"), *runner, "pytest", "--color=no", *arguments]
+    said, counted = [f"\n{env.name}:\n"], Counter[str]()
+    with subprocess.Popen(command, cwd=ROOT, stdout=PIPE, stderr=STDOUT, text=True) as running:
         for line in running.stdout or ():
-            print(line, end="", flush=True)
+            if quietly:
+                said.append(line)
+            else:
+                print(line, end="", flush=True)
             if found := re.fullmatch(r"=+ (.*) in [\d.]+s.*=+\s*", line):
                 counted = _counts(found[1])
+    if quietly:
+        print("".join(said), end="", flush=True)
     # With a selection it is no fault that an environment has nothing to run; without one it is.
     if running.returncode == NOTHING_COLLECTED and options.rest:
         return 0, counted
@@ -138,6 +153,9 @@ def main(arguments: Sequence[str]) -> int:
         commands.add_parser(name, help=function.__doc__).set_defaults(function=function)
     tests = commands.add_parser("test", help=test.__doc__)
     tests.add_argument("--only", nargs="+", help="names of environments")
+    tests.add_argument(
+        "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="environments at a time"
+    )
     tests.add_argument("--cover", action="store_true", help="measure coverage, of all together")
     tests.add_argument("--summary", type=Path, help="file that gets the last line, too")
     tests.add_argument("rest", nargs="*", help="arguments for pytest, after --")
