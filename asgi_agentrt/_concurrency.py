@@ -69,7 +69,7 @@ async def run_bounded(
             logger.exception("%s failed", what)
         except BaseException as error:
             # A library that cancels the task it is closed in is no reason to skip the rest.
-            if isinstance(error, KeyboardInterrupt | SystemExit) or scope.cancel_called:
+            if isinstance(error, KeyboardInterrupt) or scope.cancel_called:
                 raise
             absorb_native_cancellation()
             logger.warning("%s was cut short by %s", what, type(error).__name__)

@@ -115,7 +115,7 @@ class Generation:
         self.app: LoadedApp
         self.settled = anyio.Event()
         self.closed = anyio.Event()
-        self.error: Exception | None = None
+        self.error: Exception | SystemExit | None = None
         self.opening = "config"
         self._retired = anyio.Event()
         self._life = anyio.CancelScope()
@@ -232,7 +232,8 @@ class Generation:
                             await self.wait_idle()
                     finally:
                         life.shield = True
-        except Exception as error:  # noqa: BLE001  told to who waits for `settled`
+        except (Exception, SystemExit) as error:  # noqa: BLE001  told to who waits for `settled`
+            # An app that exits as it starts or stops does not take its host with it.
             self.error = error
         finally:
             if self.error is None and not self.settled.is_set():

@@ -263,7 +263,7 @@ class Runtime:
 
     def drain(self) -> None:
         """Accept no more invocations; the running ones get `drain_timeout`, then are cancelled."""
-        if self._drained is None and self._generations is not None:
+        if self._drained is None and self._generations is not None and self.generation is not None:
             self._drained = anyio.Event()
             self._generations.spawn(partial(self._drain, self._generations, self._drained))
 

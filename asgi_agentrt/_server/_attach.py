@@ -20,12 +20,9 @@ class ExactMount(Mount):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match the path itself and everything below it."""
         match, child = super().matches(scope)
-        if match is not Match.NONE or scope["type"] not in ("http", "websocket"):
-            return match, child
-        root = scope.get("root_path", "")
-        if scope["path"] != root + self.path:
-            return match, child
-        match, child = super().matches({**scope, "path": scope["path"] + "/"})
+        if match is Match.NONE and scope["type"] in ("http", "websocket"):
+            # Only the bare path itself is made to match by a slash.
+            match, child = super().matches({**scope, "path": scope["path"] + "/"})
         return match, child
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:

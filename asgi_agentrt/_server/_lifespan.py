@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import anyio
 
@@ -12,6 +12,8 @@ from ..exceptions import AgentRuntimeError
 from ._instance import Instance
 
 logger = logging.getLogger(__name__)
+
+Phase: TypeAlias = Literal["startup", "shutdown"]
 
 
 async def serve_lifespan(
@@ -72,45 +74,49 @@ class _HostLifespan:
     def __init__(self, host: ASGIApp, scope: Scope) -> None:
         self._host = host
         self._scope = scope
-        self._say: Literal["startup", "shutdown"] | None = None
+        self._phase: Phase = "startup"
         self._said = anyio.Event()
-        self._answer: Message | None = None
+        # By phase: a host that breaks after its start has answered for the start all the same.
+        self._answers: dict[Phase, Message] = {}
         self._answered = anyio.Event()
         self._has_ended = False
 
     async def run(self) -> None:
         """Run the host's lifespan call to its end."""
-        phase = "startup"
         try:
             await self._host(self._scope, self._receive, self._send)
         except Exception as error:
-            phase = self._say or phase
-            if phase == "startup" and not self._answered.is_set():
+            answer = self._answers.get("startup")
+            if answer is None:
                 # How hosts without a lifespan (Django) say so.
                 logger.debug("the host speaks no lifespan: %r", error)
-            else:
+            elif not _is_failure(answer):  # Starlette raises what it has said, too
                 logger.exception("the host's lifespan failed")
-                self._answer = {"type": "lifespan.shutdown.failed", "message": str(error)}
+                failure = {"type": "lifespan.shutdown.failed", "message": str(error)}
+                self._answers.setdefault("shutdown", failure)
         finally:
             self._has_ended = True
             self._answered.set()
 
-    async def tell(self, phase: Literal["startup", "shutdown"]) -> Message | None:
+    async def tell(self, phase: Phase) -> Message | None:
         """Say that it starts or stops, and wait; return the host's word if it failed."""
         if not self._has_ended:
-            if phase == "shutdown":
-                self._answered = anyio.Event()
-            self._say = phase
+            self._answered = anyio.Event()
+            self._phase = phase
             self._said.set()
             await self._answered.wait()
-        answer = self._answer
-        return answer if answer is not None and answer["type"].endswith(".failed") else None
+        answer = self._answers.get(phase)
+        return answer if answer is not None and _is_failure(answer) else None
 
     async def _receive(self) -> Message:
         await self._said.wait()
         self._said = anyio.Event()
-        return {"type": f"lifespan.{self._say}"}
+        return {"type": f"lifespan.{self._phase}"}
 
     async def _send(self, message: Message) -> None:
-        self._answer = message
+        self._answers[self._phase] = message
         self._answered.set()
+
+
+def _is_failure(answer: Message) -> bool:
+    return bool(answer["type"].endswith(".failed"))

@@ -82,7 +82,7 @@ class Lifespan:
         """Run the app's lifespan call; what it raises is kept, as servers do."""
         try:
             await self._app(self.scope, self.receive, self.send)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  raised again by `lifespan`
             self.error = error
         finally:
             self.is_over = True
