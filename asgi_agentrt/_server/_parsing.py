@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
 from typing import Any, NoReturn, TypeGuard
 
 from .._message import WireMessage
@@ -40,14 +42,17 @@ def parse_invocation(body: bytes) -> Invocation:
 def _parse_json(body: bytes) -> Any:
     try:
         text = body.decode("utf-8")
-        if text.startswith("\ufeff"):
-            _fail("the body must not begin with a byte order mark")
-        request = json.loads(text, parse_constant=_refuse_constant)
+    except UnicodeDecodeError:
+        _fail("the body is not UTF-8")
+    if text.startswith("\ufeff"):
+        _fail("the body must not begin with a byte order mark")
+    try:
+        request = _decode(text)
         # A lone surrogate comes through as an escape only, and could never be sent back.
         if "\\u" in text:
             json.dumps(request, ensure_ascii=False).encode("utf-8")
-    except UnicodeDecodeError:
-        _fail("the body is not UTF-8")
+    except InvalidRequestError:
+        raise  # a ValueError, as the next ones
     except UnicodeEncodeError:
         _fail("the body holds a lone surrogate")
     except json.JSONDecodeError as error:
@@ -77,6 +82,28 @@ def _check_depth(value: Any) -> None:
 
 def _refuse_constant(name: str) -> NoReturn:
     _fail(f"the body is not JSON: {name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    """Read a number; one like 1e999 would become infinite, which no answer could hold."""
+    number = float(text)
+    if math.isinf(number):
+        _fail("the body holds a number that is too large")
+    return number
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object; of two equal keys, whoever looked at it before us may have seen the other."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        _fail("the body holds an object with the same key twice")
+    return made
+
+
+# Made once: json.loads() builds a decoder at each call that does not use its defaults.
+_decode: Callable[[str], Any] = json.JSONDecoder(
+    parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique
+).decode
 
 
 def _id(holder: dict[str, Any], key: str, path: str, *, required: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -10,6 +11,8 @@ import anyio
 from anyio.abc import TaskGroup
 
 from .._types import Receive
+
+logger = logging.getLogger(__name__)
 
 
 class ClientWatch:
@@ -39,7 +42,11 @@ class ClientWatch:
 
     async def _watch(self) -> None:
         # Anything but a disconnect is a bridge that repeats the body's end for ever: believe it
-        # once, or the loop never waits again.
-        message = await self._receive()
+        # once, or the loop never waits again. One that raises has nothing to say of the client.
+        try:
+            message = await self._receive()
+        except Exception as error:  # noqa: BLE001  the server's or a middleware's own
+            logger.debug("the server does not say when clients leave: %r", error)
+            return
         if message["type"] == "http.disconnect":
             self._on_left()
