@@ -21,7 +21,7 @@ async def close_open_calls(agent: Any) -> None:
     and providers refuse a history with a call that has no result right after it.
     """
     memory = getattr(agent, "memory", None)
-    if not isinstance(memory, MemoryBase):
+    if memory is None or not isinstance(memory, MemoryBase):
         return
     try:
         messages = await memory.get_memory(prepend_summary=False)
