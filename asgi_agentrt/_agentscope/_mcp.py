@@ -95,7 +95,7 @@ class McpServer:
         await self._owner.changed()
 
     async def aclose(self) -> None:
-        """Close the connection; calls under way end with an error. Any task, any number of times."""
+        """Close the connection and end its calls with an error; any task, as often as you like."""
         await self._owner.aclose()
 
     async def call_tool(self, name: str, arguments: dict[str, Any]) -> Any:

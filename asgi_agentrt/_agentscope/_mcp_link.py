@@ -136,9 +136,8 @@ class Link:
         self._asking.add(task)
         task.add_done_callback(self._forget)
         try:
-            await asyncio.wait(
-                {task, self._gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-            )
+            awaited: set[asyncio.Future[Any]] = {task, self._gone}
+            await asyncio.wait(awaited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             task.cancel()
         if task.done() and not task.cancelled():

@@ -8,15 +8,15 @@ import importlib.metadata
 import os
 import sys
 import warnings
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 from asgi_agentrt._agentscope._mcp import McpServer
 from asgi_agentrt._agentscope._mcp_owner import Timing
+from asgi_agentrt._config import McpServerConfig
 
 from .mcp_server import PROGRAM, McpProcess
 
@@ -31,21 +31,9 @@ LAZY = Timing(probe=60, busy_probe=60, backoff=0.05, backoff_limit=60, close=3, 
 LIMIT_S = 30
 
 
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """What the supervisor reads of a `McpServerConfig`."""
-
-    transport: Literal["sse", "streamable_http", "stdio"]
-    url: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    timeout: float = 10
-    sse_read_timeout: float = 60
-    call_timeout: float = 10
-    command: str | None = None
-    args: Sequence[str] = ()
-    env: Mapping[str, str] = field(default_factory=dict[str, str])
-    required: bool = True
-    permission: Literal["allow", "ask", "deny"] = "allow"
+def config(**changes: Any) -> McpServerConfig:
+    """Return a config entry with limits that suit a test."""
+    return McpServerConfig(**{"timeout": 10, "sse_read_timeout": 60, "call_timeout": 10, **changes})
 
 
 def tools_module() -> ModuleType:
@@ -55,10 +43,12 @@ def tools_module() -> ModuleType:
         return importlib.import_module(f"asgi_agentrt._agentscope._v{GENERATION}._tools")
 
 
-def http(process: McpProcess, name: str = "srv", *, timing: Timing = FAST, **changes: Any) -> McpServer:
+def http(
+    process: McpProcess, name: str = "srv", *, timing: Timing = FAST, **changes: Any
+) -> McpServer:
     """Return a supervisor, not started, of a server over HTTP."""
-    config: Any = Config(**{"transport": process.transport, "url": process.url, **changes})
-    server: McpServer = tools_module().mcp_server(name, config, cwd=".", timing=timing)
+    entry = config(**{"transport": process.transport, "url": process.url, **changes})
+    server: McpServer = tools_module().mcp_server(name, entry, cwd=".", timing=timing)
     return server
 
 
@@ -66,9 +56,9 @@ def stdio(
     name: str = "srv", *, timing: Timing = FAST, cwd: str | Path = ".", **changes: Any
 ) -> McpServer:
     """Return a supervisor, not started, of a server over stdio."""
-    command = {"command": sys.executable, "args": [str(PROGRAM), "stdio"]}
-    config: Any = Config(**{"transport": "stdio", **command, **changes})
-    server: McpServer = tools_module().mcp_server(name, config, cwd=str(cwd), timing=timing)
+    command = {"command": sys.executable, "args": (str(PROGRAM), "stdio")}
+    entry = config(**{"transport": "stdio", **command, **changes})
+    server: McpServer = tools_module().mcp_server(name, entry, cwd=str(cwd), timing=timing)
     return server
 
 
@@ -105,7 +95,12 @@ def other_tasks() -> set[asyncio.Task[Any]]:
 
 def open_files() -> int:
     """Return how many file descriptors this process has open."""
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def exists(process_id: int | str) -> bool:
+    """Say whether there is such a process, zombies included."""
+    return Path(f"/proc/{process_id}").exists()
 
 
 def children() -> set[int]:

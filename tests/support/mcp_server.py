@@ -20,7 +20,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+if TYPE_CHECKING:
+    from mcp.server.fastmcp import Context
 
 PROGRAM = Path(__file__).resolve()
 
@@ -28,9 +33,66 @@ PROGRAM = Path(__file__).resolve()
 # The program
 
 
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+def echo(text: str) -> str:
+    """Say it again."""
+    return text
+
+
+async def slow(seconds: float) -> str:
+    """Wait, then answer."""
+    await anyio.sleep(seconds)
+    return "awake"
+
+
+async def block(seconds: float) -> str:
+    """Let the whole server wait, then answer."""
+    time.sleep(seconds)  # noqa: ASYNC251  it is what this tool is for
+    return "unblocked"
+
+
+def fail() -> str:
+    """Raise an error."""
+    raise ValueError("tool boom")
+
+
+def die() -> str:
+    """Kill the server."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return ""
+
+
+def header(name: str, ctx: Context) -> str:
+    """Return a header of the request that this call came in."""
+    return str(ctx.request_context.request.headers.get(name, "absent"))
+
+
+def env(name: str) -> str:
+    """Return an environment variable of the server."""
+    return os.environ.get(name, "absent")
+
+
+def cwd() -> str:
+    """Return the folder that the server runs in."""
+    return str(Path.cwd())
+
+
+def pid() -> str:
+    """Return the server's process id."""
+    return str(os.getpid())
+
+
+def peek() -> str:
+    """Look at something, changing nothing."""
+    return "peeked"
+
+
 def build(path: str | None) -> tuple[Any, dict[str, Any]]:
     """Return the server with its tools, and what mcp 2.x wants to be told later."""
-    import anyio
     from mcp.types import ToolAnnotations
 
     later: dict[str, Any] = {}
@@ -39,74 +101,18 @@ def build(path: str | None) -> tuple[Any, dict[str, Any]]:
 
         paths = {"sse_path": path, "streamable_http_path": path} if path else {}
         server: Any = FastMCP("test", log_level="CRITICAL", **paths)
-        annotations = ToolAnnotations(readOnlyHint=True)
+        read_only = ToolAnnotations(readOnlyHint=True)
     except ModuleNotFoundError:
         from mcp.server.mcpserver import Context, MCPServer
 
         server = MCPServer("test", log_level="CRITICAL")
         later = {"path": path} if path else {}
-        annotations = ToolAnnotations(read_only_hint=True)
-    # The annotations of the functions below are looked up by name in this module.
+        read_only = ToolAnnotations(read_only_hint=True)
+    # mcp looks the annotations of the functions above up by name in this module.
     globals()["Context"] = Context
-
-    @server.tool()
-    def add(a: int, b: int) -> int:
-        """Add two numbers."""
-        return a + b
-
-    @server.tool()
-    def echo(text: str) -> str:
-        """Say it again."""
-        return text
-
-    @server.tool()
-    async def slow(seconds: float) -> str:
-        """Wait, then answer."""
-        await anyio.sleep(seconds)
-        return "awake"
-
-    @server.tool()
-    async def block(seconds: float) -> str:
-        """Let the whole server wait, then answer."""
-        time.sleep(seconds)  # noqa: ASYNC251  it is what this tool is for
-        return "unblocked"
-
-    @server.tool()
-    def fail() -> str:
-        """Raise an error."""
-        raise ValueError("tool boom")
-
-    @server.tool()
-    def die() -> str:
-        """Kill the server."""
-        os.kill(os.getpid(), signal.SIGKILL)
-        return ""
-
-    @server.tool()
-    def header(name: str, ctx: Context) -> str:
-        """Return a header of the request that this call came in."""
-        return str(ctx.request_context.request.headers.get(name, "absent"))
-
-    @server.tool()
-    def env(name: str) -> str:
-        """Return an environment variable of the server."""
-        return os.environ.get(name, "absent")
-
-    @server.tool()
-    def cwd() -> str:
-        """Return the folder that the server runs in."""
-        return str(Path.cwd())
-
-    @server.tool()
-    def pid() -> str:
-        """Return the server's process id."""
-        return str(os.getpid())
-
-    @server.tool(annotations=annotations)
-    def peek() -> str:
-        """Look at something, changing nothing."""
-        return "peeked"
-
+    for tool in (add, echo, slow, block, fail, die, header, env, cwd, pid):
+        server.tool()(tool)
+    server.tool(annotations=read_only)(peek)
     for name in filter(None, os.environ.get("EXTRA_TOOLS", "").split(",")):
 
         def extra(own: str = name) -> str:
@@ -141,7 +147,8 @@ def main(transport: str, port: int = 0, path: str | None = None) -> None:
         os._exit(0)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    print("ready", flush=True)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -10,8 +10,8 @@ from agentscope.mcp import HttpStatefulClient, MCPToolFunction, StdIOStatefulCli
 from agentscope.tool import Toolkit
 
 from .._mcp import McpServer
-from .._mcp_owner import DEFAULT_TIMING, Timing
 from .._mcp_names import clean_name, free_name
+from .._mcp_owner import DEFAULT_TIMING, Timing
 
 if TYPE_CHECKING:
     from ..._config import McpServerConfig

@@ -11,11 +11,10 @@ from agentscope.mcp import HttpMCPConfig, MCPClient, StdioMCPConfig
 from agentscope.permission import PermissionBehavior, PermissionDecision
 from agentscope.tool import MCPTool, ToolGroup, Toolkit
 from mcp import ClientSession
-from pydantic import PrivateAttr
 
 from .._mcp import McpServer
-from .._mcp_owner import DEFAULT_TIMING, Timing
 from .._mcp_names import clean_name, free_name
+from .._mcp_owner import DEFAULT_TIMING, Timing
 
 if TYPE_CHECKING:
     from ..._config import McpServerConfig
@@ -41,11 +40,9 @@ def toolbox(servers: Sequence[McpServer]) -> Toolbox:
 class _OwnClient(MCPClient):
     """AgentScope's client, told its transport, and closed in the task that connected it."""
 
-    _speaks_sse: bool = PrivateAttr(default=False)
-
     @property
     def _is_sse(self) -> bool:
-        return self._speaks_sse
+        return False
 
     async def connect(self) -> None:
         """Connect; up to 2.0.10 not with AgentScope's own code.
@@ -63,6 +60,14 @@ class _OwnClient(MCPClient):
             await self._session.initialize()
             self._stack = stack.pop_all()
             self._is_connected = True
+
+
+class _SseClient(_OwnClient):
+    """The same over SSE."""
+
+    @property
+    def _is_sse(self) -> bool:
+        return True
 
 
 def _client(name: str, config: McpServerConfig, cwd: str) -> Any:
@@ -88,9 +93,8 @@ def _client(name: str, config: McpServerConfig, cwd: str) -> Any:
         # Streamable HTTP: it also limits how long the server may think about an answer.
         timeout=config.timeout if speaks_sse else max(config.timeout, config.sse_read_timeout),
     )
-    client = _OwnClient(name=clean_name(name), is_stateful=True, mcp_config=where)
-    client._speaks_sse = speaks_sse  # noqa: SLF001  our own
-    return client
+    kind = _SseClient if speaks_sse else _OwnClient
+    return kind(name=clean_name(name), is_stateful=True, mcp_config=where)
 
 
 class _Client:
