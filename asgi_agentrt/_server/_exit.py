@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import threading
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from multiprocessing.util import Finalize
@@ -26,7 +26,7 @@ class ExitHook:
     def __init__(self, close: Callable[[], Awaitable[None]]) -> None:
         self._close = close
         self._loop = asyncio.get_running_loop() if on_asyncio() else None
-        self._thread = threading.current_thread()
+        self._pid = os.getpid()
         self._finalizer = None
         if self._loop is not None:  # trio closes what runs in it before its run() returns
             atexit.register(self._at_exit)
@@ -40,8 +40,8 @@ class ExitHook:
 
     def _at_exit(self) -> None:
         loop = self._loop
-        if loop is None or loop.is_closed():
-            return
+        if loop is None or loop.is_closed() or os.getpid() != self._pid:
+            return  # in a forked child, what it would close is the parent's
 
         async def close() -> None:
             async with asyncio.timeout(_LIMIT_S):
@@ -51,5 +51,12 @@ class ExitHook:
         with suppress(Exception):
             if not loop.is_running():
                 loop.run_until_complete(close())
-            elif threading.current_thread() is not self._thread:
+            elif not _runs_here(loop):
                 asyncio.run_coroutine_threadsafe(close(), loop).result(_LIMIT_S)
+
+
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False

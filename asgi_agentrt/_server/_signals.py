@@ -86,10 +86,11 @@ class _Chain:
             for notice in self.notices
             if notice.close is not None and _ends_the_process(self.previous)
         ]
-        hold_back = bool(closing) and not self._is_held_back
         for notice in self.notices:
             self._tell(notice, notice.notify)
-        if not hold_back:
+        if self._is_held_back and number == signal.SIGTERM:
+            return  # once is enough; a second Ctrl-C is a wish not to wait
+        if self._is_held_back or not closing:
             self.previous(number, frame)
             return
         self._is_held_back = True
@@ -125,6 +126,9 @@ def _chain_for(number: signal.Signals) -> _Chain | None:
     previous = signal.getsignal(number)
     if not callable(previous):  # SIG_DFL, SIG_IGN, or a handler that is not Python's
         return None
+    if isinstance(getattr(getattr(previous, "func", None), "__self__", None), asyncio.Runner):
+        # `asyncio.run` puts the default back only if it finds its own handler at its end.
+        return None
     _chains[number] = chain = _Chain(number, previous)
     return chain
 
@@ -134,7 +138,8 @@ def _ends_the_process(handler: Callable[..., Any]) -> bool:
     owner = getattr(handler, "__self__", None)
     if isinstance(owner, _Chain):
         return _ends_the_process(owner.previous)
-    return type(owner).__module__.partition(".")[0] == "uvicorn"
+    classes = type(owner).__mro__
+    return any(made.__module__.partition(".")[0] == "uvicorn" for made in classes)
 
 
 _closing: set[asyncio.Task[None]] = set()

@@ -37,32 +37,58 @@ SHAPES = {
     "slash at the end": Shape("/agent/health/", "/agent", b"/agent/health/", ("/health", "/agent")),
     "mounts in mounts": Shape("/a/b/c/health", "/a/b/c", b"/a/b/c/health", ("/health", "/a/b/c")),
     "no raw_path (a2wsgi)": Shape("/agent/health", "/agent", None, ("/health", "/agent")),
-    "root_path with a slash": Shape("/agent/health", "/agent/", b"/agent/health", ("/health", "/agent")),
+    "root_path with a slash": Shape(
+        "/agent/health", "/agent/", b"/agent/health", ("/health", "/agent")
+    ),
     "no path at all": Shape("", "/agent", b"/agent", ("/", "/agent")),
-    "query in raw_path": Shape("/agent/health", "/agent", b"/agent/health?a=/b", ("/health", "/agent")),
+    "query in raw_path": Shape(
+        "/agent/health", "/agent", b"/agent/health?a=/b", ("/health", "/agent")
+    ),
     # Below a proxy's prefix, which uvicorn puts in front and the others leave out.
-    "uvicorn's prefix": Shape("/proxy/agent/health", "/proxy/agent", b"/proxy/agent/health", ("/health", "/proxy/agent")),
-    "hypercorn's prefix": Shape("/agent/health", "/proxy/agent", b"/agent/health", ("/health", "/proxy/agent")),
+    "uvicorn's prefix": Shape(
+        "/proxy/agent/health", "/proxy/agent", b"/proxy/agent/health", ("/health", "/proxy/agent")
+    ),
+    "hypercorn's prefix": Shape(
+        "/agent/health", "/proxy/agent", b"/agent/health", ("/health", "/proxy/agent")
+    ),
     "hypercorn's prefix, alone": Shape("/health", "/proxy", b"/health", ("/health", "/proxy")),
-    "hypercorn's, kept by the proxy": Shape("/proxy/health", "/proxy", b"/proxy/health", ("/health", "/proxy")),
+    "hypercorn's, kept by the proxy": Shape(
+        "/proxy/health", "/proxy", b"/proxy/health", ("/health", "/proxy")
+    ),
     # Litestar cuts the prefix off, adds a slash, and says nothing in root_path.
     "Litestar": Shape("/health/", "", b"/agent/health", ("/health", "/agent")),
     "Litestar, its top": Shape("/", "", b"/agent", ("/", "/agent")),
     "Litestar, encoded": Shape("/a/b ü/", "", b"/agent/a%2Fb%20%C3%BC", ("/a/b ü", "/agent")),
     "Litestar's look-alike": Shape("x/health/", "", b"/agentx/health", None),
-    "Litestar, uvicorn's prefix": Shape("/health/", "/proxy", b"/proxy/agent/health", ("/health", "/proxy/agent")),
-    "Litestar, hypercorn's prefix": Shape("/health/", "/proxy", b"/agent/health", ("/health", "/proxy/agent")),
+    "Litestar, uvicorn's prefix": Shape(
+        "/health/", "/proxy", b"/proxy/agent/health", ("/health", "/proxy/agent")
+    ),
+    "Litestar, hypercorn's prefix": Shape(
+        "/health/", "/proxy", b"/agent/health", ("/health", "/proxy/agent")
+    ),
     # Channels leaves both alone and says what its patterns did not match.
     "channels' path": Shape("/agent/health", "", b"/agent/health", ("/health", "/agent"), "health"),
-    "channels' re_path": Shape("/agent/health", "", b"/agent/health", ("/health", "/agent"), "/health"),
+    "channels' re_path": Shape(
+        "/agent/health", "", b"/agent/health", ("/health", "/agent"), "/health"
+    ),
     "channels, its top": Shape("/agent/", "", b"/agent/", ("/", "/agent"), ""),
-    "channels, uvicorn's prefix": Shape("/proxy/agent/health", "/proxy", b"/proxy/agent/health", ("/health", "/proxy/agent"), "/health"),
+    "channels, uvicorn's prefix": Shape(
+        "/proxy/agent/health",
+        "/proxy",
+        b"/proxy/agent/health",
+        ("/health", "/proxy/agent"),
+        "/health",
+    ),
     # Hosts that cut the prefix off and extend root_path, as WSGI has it.
     "cut off": Shape("/health", "/agent", b"/agent/health", ("/health", "/agent")),
-    "cut off, and a route of the mount's name": Shape("/agent/x", "/agent", b"/agent/agent/x", ("/agent/x", "/agent")),
+    "cut off, and a route of the mount's name": Shape(
+        "/agent/x", "/agent", b"/agent/agent/x", ("/agent/x", "/agent")
+    ),
     # BlackSheep takes any prefix for its mount; the route that is left is none of ours.
-    "BlackSheep's look-alike": Shape("/agentx/health", "/agen", b"/agentx/health", ("/agentx/health", "/agen")),
-}  # fmt: skip
+    "BlackSheep's look-alike": Shape(
+        "/agentx/health", "/agen", b"/agentx/health", ("/agentx/health", "/agen")
+    ),
+}
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -22,6 +22,8 @@ async def at_once() -> None:
 class Spy(AgentApp):
     """Answers `hi` with `hello`, `hang` with `begun` and silence, `tenant` with the variable.
 
+    `slow` is answered with `begun`, and ends once `go_on` is set.
+
     Attributes:
         tries: How often a start began.
         record: What happened, in order.
@@ -36,6 +38,7 @@ class Spy(AgentApp):
         self.starting: Callable[[], Awaitable[None]] = at_once
         self.stopping: Callable[[], Awaitable[None]] = at_once
         self.unwinding: Callable[[], Awaitable[None]] = at_once
+        self.go_on = anyio.Event()
         self.tenant_at_start = ""
 
     @property
@@ -59,6 +62,9 @@ class Spy(AgentApp):
     async def __call__(self, msg: dict[str, Any], ctx: SessionContext) -> AsyncIterator[Any]:
         if msg["content"] == "tenant":
             yield TENANT.get()
+        elif msg["content"] == "slow":
+            yield "begun"
+            await self.go_on.wait()
         elif msg["content"] == "hang":
             try:
                 yield "begun"
