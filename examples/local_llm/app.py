@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from agentscope.agent import Agent
+from agentscope.agent import Agent, InjectionConfig
 from agentscope.message import Msg
 
 from asgi_agentrt import AgentApp, SessionContext, runtime
@@ -22,6 +22,8 @@ class App(AgentApp):
             system_prompt="You are a helpful assistant. Answer in one short sentence.",
             model=runtime.models.main,
             toolkit=runtime.tools,
+            # What AgentScope tells the model about the time and such confuses one this small.
+            injection_config=InjectionConfig(inject_runtime_state=False),
         )
         if "agent" in ctx.state:
             load_state(agent, ctx.state["agent"])

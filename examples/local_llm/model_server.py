@@ -27,7 +27,8 @@ if __name__ == "__main__":
     parameters.verbosity = 0
     parameters.n_ctx = 8192
     parameters.n_parallel = 2
-    parameters.cpuparams.n_threads = 2
+    # Several threads wait for each other in busy loops: slower than one where cores are shared.
+    parameters.cpuparams.n_threads = 1
     server = xllamacpp.Server(parameters)
     print(f"Listening on {server.listening_address}", flush=True)
     signal.pause()
