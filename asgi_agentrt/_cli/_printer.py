@@ -47,9 +47,10 @@ class Printer:
     def _write(self, text: str) -> None:
         text = _CONTROL.sub("", text)
         if text:
+            # First of all: Ctrl-C may come at any of these lines.
+            self._is_in_line = not text.endswith("\n")
             self._out.write(text)
             self._out.flush()
-            self._is_in_line = not text.endswith("\n")
 
     def _text(self, content: object) -> str:
         if isinstance(content, str):

@@ -20,7 +20,6 @@ from .._server import AgentRuntimeASGI
 from .._types import ASGIApp, Message, Receive, Scope, Send
 from ..exceptions import LifecycleError
 from ._errors import CommandError
-from ._uvicorn import make_server
 from ._watch import reload_on_change
 
 
@@ -55,12 +54,21 @@ class _RootAgent(AgentRuntimeASGI):
     async def serve_lifespan(
         self, scope: Scope, receive: Receive, send: Send, *, host: ASGIApp | None = None
     ) -> None:
+        is_starting = True
+
         async def remember(message: Message) -> None:
+            nonlocal is_starting
+            is_starting = False
             if message["type"] == "lifespan.startup.failed":
                 self.failure = message["message"]
             await send(message)
 
-        await super().serve_lifespan(scope, receive, remember, host=host)
+        try:
+            await super().serve_lifespan(scope, receive, remember, host=host)
+        except asyncio.CancelledError:
+            if is_starting:
+                self.failure = "it was stopped"
+            raise
 
 
 class _Course:
@@ -99,6 +107,8 @@ def serve(serving: Serving) -> int:
     Raises:
         CommandError: the address cannot be used, or the project did not start.
     """
+    from ._uvicorn import Server  # noqa: PLC0415 (it imports uvicorn)
+
     agent = _RootAgent(
         serving.project,
         config=serving.config_file,
@@ -110,7 +120,7 @@ def serve(serving: Serving) -> int:
     logging.getLogger("uvicorn.error").addFilter(lambda _: agent.failure is None)
     with _bound_socket(serving.host, serving.port) as listener:
         course = _Course(serving, agent, _url(listener))
-        server = make_server(agent, course, drain_timeout_s=serving.config.server.drain_timeout)
+        server = Server(agent, course, drain_timeout_s=serving.config.server.drain_timeout)
         try:
             server.run(sockets=[listener])
         except asyncio.CancelledError:
