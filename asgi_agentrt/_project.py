@@ -147,13 +147,15 @@ def _wanted_message(function: Any, default: MessageClass) -> MessageClass:
     if not parameters or parameters[0].annotation is inspect.Parameter.empty:
         return default
     annotation = parameters[0].annotation
-    if isinstance(annotation, str):
-        try:
-            namespace = inspect.unwrap(function).__globals__
-            # The user's own annotation, in the user's own module: what typing.get_type_hints does.
-            annotation = eval(annotation, namespace)  # noqa: S307
-        except Exception:  # noqa: BLE001  a name that exists for type checkers only
-            return default
+    # One in quotes, below `from __future__ import annotations`, is a string in a string.
+    for _ in range(2):
+        if isinstance(annotation, str):
+            try:
+                namespace = inspect.unwrap(function).__globals__
+                # The user's own annotation, in the user's own module: as typing.get_type_hints.
+                annotation = eval(annotation, namespace)  # noqa: S307
+            except Exception:  # noqa: BLE001  a name that exists for type checkers only
+                return default
     origin = getattr(annotation, "__origin__", annotation)
     if origin is dict or (isinstance(origin, type) and issubclass(origin, Mapping)):
         return "dict"
