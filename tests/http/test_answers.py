@@ -23,6 +23,7 @@ from tests.support.driver import (
     open_stream,
     serving,
     texts,
+    until,
 )
 
 
@@ -264,18 +265,20 @@ async def test_a_body_over_the_limit_is_too_large() -> None:
 
 
 async def test_a_busy_session_is_refused_with_the_run_that_holds_it() -> None:
-    async with serving(echo, session={"concurrency": "reject"}) as agent:
-        async with open_stream(agent, invocation(content="wait")) as first:
-            await first.next_event()
-            second = await call(agent, invocation(content="second"))
-            assert_error(second, "SESSION_BUSY")
-            run_id = first.headers["x-run-id"]
-            assert run_id in second.json["error"]["message"]
-            assert second.headers["x-run-id"] == run_id
-            assert second.headers["retry-after"] == "1"
-            assert (await call(agent, invocation("other"))).status == 200
-            metadata = {"user_id": "somebody else"}
-            assert (await call(agent, invocation(metadata=metadata))).status == 200
+    async with (
+        serving(echo, session={"concurrency": "reject"}) as agent,
+        open_stream(agent, invocation(content="wait")) as first,
+    ):
+        await first.next_event()
+        second = await call(agent, invocation(content="second"))
+        assert_error(second, "SESSION_BUSY")
+        run_id = first.headers["x-run-id"]
+        assert run_id in second.json["error"]["message"]
+        assert second.headers["x-run-id"] == run_id
+        assert second.headers["retry-after"] == "1"
+        assert (await call(agent, invocation("other"))).status == 200
+        metadata = {"user_id": "somebody else"}
+        assert (await call(agent, invocation(metadata=metadata))).status == 200
 
 
 async def test_an_overload_is_refused_and_passes() -> None:
@@ -455,9 +458,7 @@ async def test_an_interrupt_in_json_mode_is_cancelled() -> None:
     async with serving(echo, session={"concurrency": "interrupt"}) as agent:
         request = invocation(content="wait", accept="application/json")
         async with open_stream(agent, request) as first:
-            with anyio.fail_after(LIMIT_S):
-                while not len(agent.runtime.runs):
-                    await anyio.sleep(0.001)
+            await until(lambda: len(agent.runtime.runs))
             await call(agent)
             await first.ended()
     assert_error(first, "CANCELLED", "the run was cancelled: interrupted")
@@ -488,9 +489,7 @@ async def test_leaving_a_json_answer_does_what_leaving_a_stream_does(on_disconne
 
     async with serving(app, on_disconnect=on_disconnect) as agent:
         async with open_stream(agent, invocation(accept="application/json")) as answer:
-            with anyio.fail_after(LIMIT_S):
-                while not len(agent.runtime.runs):
-                    await anyio.sleep(0.001)
+            await until(lambda: len(agent.runtime.runs))
         assert not answer.sent
         if on_disconnect == "continue":
             go_on.set()

@@ -18,7 +18,17 @@ from starlette.routing import Mount
 from asgi_agentrt import Msg, SessionContext
 from asgi_agentrt._run._log import UNSENT_LIMIT_BYTES
 from asgi_agentrt._types import Message
-from tests.support.driver import LIMIT_S, Exchange, call, invocation, open_stream, serving, texts
+from tests.support.driver import (
+    LIMIT_S,
+    Exchange,
+    call,
+    invocation,
+    no_runs,
+    open_stream,
+    serving,
+    texts,
+    until,
+)
 
 
 class Patient:
@@ -53,13 +63,6 @@ async def until_set(event: anyio.Event) -> None:
         await event.wait()
 
 
-async def free(agent: Any) -> None:
-    """Wait until no run is left."""
-    with anyio.fail_after(LIMIT_S):
-        while len(agent.runtime.runs):
-            await anyio.sleep(0.001)
-
-
 async def test_a_client_that_leaves_cancels_its_run() -> None:
     patient = Patient()
     async with serving(patient.function()) as agent:
@@ -67,7 +70,7 @@ async def test_a_client_that_leaves_cancels_its_run() -> None:
             await answer.next_event()
         await until_set(patient.cleaned_up)
         assert patient.reason == "disconnected"
-        await free(agent)
+        await no_runs(agent)
         # The session is free, and what the app noted before it was cancelled is kept.
         patient.go_on.set()
         assert texts((await call(agent)).events) == ["call 2", "finished"]
@@ -133,7 +136,7 @@ async def test_awaiting_clean_up_of_an_app_runs_to_its_end() -> None:
                 answer.stop_reading()
                 for _ in range(20):
                     await checkpoint()
-            await free(agent)
+            await no_runs(agent)
     assert cleaned == ["waits", "yields"]
 
 
@@ -155,7 +158,7 @@ async def test_an_app_that_swallows_its_cancellation_ends_all_the_same() -> None
     async with serving(app) as agent:
         async with open_stream(agent) as answer:
             await answer.next_event()
-        await free(agent)
+        await no_runs(agent)
     assert swallowed == 1
 
 
@@ -259,7 +262,7 @@ async def test_a_send_that_hangs_is_given_up(sends: int) -> None:
                 await exchange.next_event()
                 patient.go_on.set()
             await exchange.ended()
-        await free(agent)
+        await no_runs(agent)
         assert sends == 2 or patient.reason == "disconnected"
         patient.go_on.set()
         assert (await call(agent)).events[-1].body["metadata"] == {"done": True}
@@ -275,9 +278,11 @@ async def test_a_slow_client_that_still_reads_is_not_given_up() -> None:
             await anyio.sleep(0.1)
             await super().send(message)
 
-    async with serving(app, send_timeout=0.3) as agent:
-        async with open_stream(agent, exchange=Slow(invocation())) as answer:
-            await answer.ended()
+    async with (
+        serving(app, send_timeout=0.3) as agent,
+        open_stream(agent, exchange=Slow(invocation())) as answer,
+    ):
+        await answer.ended()
     assert answer.is_complete
     assert len(texts(answer.events)) == 8
 
@@ -363,7 +368,7 @@ async def test_a_send_that_raises_means_that_the_client_left(fault: Exception, s
     async with serving(patient.function(), ping_interval=0.05) as agent:
         async with open_stream(agent, exchange=exchange):
             await exchange.ended()
-        await free(agent)
+        await no_runs(agent)
     # Where not even the head could be sent, the app may not have begun.
     assert patient.reason == "disconnected" or sends == 0
 
@@ -375,9 +380,7 @@ async def test_a_server_that_cancels_the_request_cancels_the_run(accept: str) ->
     exchange = Exchange(invocation(accept=accept))
     async with serving(patient.function()) as agent:
         task = asyncio.create_task(agent(exchange.request.scope(), exchange.receive, exchange.send))
-        with anyio.fail_after(LIMIT_S):
-            while not len(agent.runtime.runs):
-                await asyncio.sleep(0.001)
+        await until(lambda: len(agent.runtime.runs))
         await checkpoint()
         await checkpoint()
         task.cancel()
@@ -385,7 +388,7 @@ async def test_a_server_that_cancels_the_request_cancels_the_run(accept: str) ->
             await task
         await until_set(patient.cleaned_up)
         assert patient.reason == "disconnected"
-        await free(agent)
+        await no_runs(agent)
 
 
 @pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
@@ -398,7 +401,7 @@ async def test_a_cancel_scope_around_the_request_cancels_the_run(accept: str) ->
         assert scope.cancelled_caught
         await until_set(patient.cleaned_up)
         assert patient.reason == "disconnected"
-        await free(agent)
+        await no_runs(agent)
 
 
 # ---- below BaseHTTPMiddleware -----------------------------------------------------------------
@@ -458,7 +461,7 @@ async def test_a_client_that_leaves_is_noticed_below_base_http_middleware(
             await until_set(started)
         await until_set(patient.cleaned_up)
         assert patient.reason == "disconnected"
-        await free(agent)
+        await no_runs(agent)
 
 
 # ---- requests that never become one -----------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Requests that are wrong in some way: each gets a clean refusal and leaves everything as it was."""
+"""Requests that are wrong: each gets a clean refusal and leaves everything as it was."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def blocks(*given: Any) -> bytes:
     return saying(content=list(given))
 
 
-def cases() -> list[tuple[str, bytes, str]]:
+def cases() -> list[tuple[str, bytes, str]]:  # noqa: C901  a table
     """Name, body, and what the refusal says."""
     found: list[tuple[str, bytes, str]] = []
 
@@ -161,8 +161,9 @@ def cases() -> list[tuple[str, bytes, str]]:
     for role in ("assistant", "system", "tool", "User", "user "):
         refuse(f"role {role}", saying(role=role), 'message.role must be "user"')
     for kind in ("tool_call", "tool_use", "tool_result", "thinking", "hint", "TEXT"):
-        refuse(f"block {kind}", blocks({"type": "text", "text": "a"}, {"type": kind, "text": "a"}),
-               "message.content[1].type must be one of text, image, audio, video, data")  # fmt: skip
+        mixed = blocks({"type": "text", "text": "a"}, {"type": kind, "text": "a"})
+        allowed = "must be one of text, image, audio, video, data"
+        refuse(f"block {kind}", mixed, f"message.content[1].type {allowed}")
     # ---- ids --------------------------------------------------------------------------------
     refuse("empty id", having(session_id=""), "session_id must not be empty")
     too_long = "must not be longer than 256 characters"

@@ -6,7 +6,7 @@ Every wait has a limit, so a test that would hang fails instead. It runs on asyn
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -306,6 +306,18 @@ async def serving(
     agent = AgentRuntimeASGI(app=app, config=config, platform=False)
     async with agent.lifespan():
         yield agent
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    """Wait for what nobody announces, such as the end of a run without listeners."""
+    with anyio.fail_after(LIMIT_S):
+        while not is_so():  # noqa: ASYNC110
+            await anyio.sleep(0.001)
+
+
+async def no_runs(agent: AgentRuntimeASGI) -> None:
+    """Wait until no run is left."""
+    await until(lambda: len(agent.runtime.runs) == 0)
 
 
 def texts(events: Iterable[Frame]) -> list[Any]:

@@ -1,0 +1,61 @@
+"""Real servers, one of a kind for all tests of this folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable, Generator
+from contextlib import ExitStack
+from typing import Any, TypeAlias
+
+import pytest
+
+from tests.support.process import Process, uvicorn
+
+Served: TypeAlias = tuple[Process, str]
+Serve: TypeAlias = Callable[..., Served]
+
+# The two HTTP parsers of uvicorn, each with another event loop.
+IMPLEMENTATIONS = {
+    "h11": ("--http", "h11", "--loop", "asyncio"),
+    "httptools": ("--http", "httptools", "--loop", "uvloop"),
+}
+
+
+@pytest.fixture(scope="session", params=IMPLEMENTATIONS)
+def implementation(request: pytest.FixtureRequest) -> str:
+    """A parser of uvicorn's; httptools and uvloop are not in every environment."""
+    name: str = request.param
+    if name != "h11" and not (
+        importlib.util.find_spec("httptools") and importlib.util.find_spec("uvloop")
+    ):
+        pytest.skip("httptools and uvloop are not installed here")
+    return name
+
+
+@pytest.fixture(scope="session")
+def serve(implementation: str) -> Generator[Serve]:
+    """Return a function that serves `tests.http.served`, once for each configuration."""
+    started: dict[str, Served] = {}
+    with ExitStack() as stack:
+
+        def start(what: str = "root", **config: Any) -> Served:
+            key = json.dumps([what, config], sort_keys=True)
+            if key not in started:
+                started[key] = stack.enter_context(
+                    uvicorn(
+                        f"tests.http.served:{what}",
+                        *IMPLEMENTATIONS[implementation],
+                        *("--no-date-header", "--no-server-header", "--no-access-log"),
+                        env={"SERVED_CONFIG": json.dumps(config)},
+                    )
+                )
+            return started[key]
+
+        yield start
+
+
+@pytest.fixture
+def served(serve: Serve) -> Served:
+    """A server with the default configuration."""
+    return serve()
