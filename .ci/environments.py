@@ -168,12 +168,18 @@ def uv() -> str | None:
 
 @cache
 def pythons() -> list[Path]:
-    """Return one working interpreter of each supported version, oldest first."""
+    """Return one working interpreter of each supported version, oldest first.
+
+    Raises:
+        SystemExit: there is none; says what to do.
+    """
     found: dict[str, Path] = {}
     for candidate in _candidates():
         version = _version(candidate)
         if version in {f"{major}.{minor}" for major, minor in SUPPORTED}:
             found.setdefault(version, candidate)
+    if not found:
+        raise SystemExit("Python 3.11, 3.12 or 3.13 with venv is needed (Debian: python3-venv)")
     return [found[version] for version in sorted(found)]
 
 
