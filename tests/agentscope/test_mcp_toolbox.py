@@ -229,6 +229,11 @@ async def test_a_run_gets_the_groups_that_the_app_has_set_up() -> None:
     box.toolkit.tool_groups.append(ToolGroup("browsing", "Look at pages.", tools=[tool]))
     run = box.for_run()
     assert "look" in {one["function"]["name"] for one in await run.get_tool_schemas(["browsing"])}
+    # The tool that switches groups knows those of its own run.
+    run.tool_groups.append(ToolGroup("drawing", "Draw."))
+    for toolkit, groups in ((run, {"browsing", "drawing"}), (box.for_run(), {"browsing"})):
+        found = {one["function"]["name"]: one for one in await toolkit.get_tool_schemas()}
+        assert set(found["reset_tools"]["function"]["parameters"]["properties"]) == groups
     # People build toolkits of their own with the clients of this one.
     own = Toolkit(mcps=run.tool_groups[0].mcps)
     assert await own.get_tool_schemas() == []

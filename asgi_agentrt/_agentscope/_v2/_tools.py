@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
@@ -217,29 +219,30 @@ class Toolbox:
     def for_run(self) -> Any:
         """Return a toolkit for one run, whose lists of tools are its own.
 
-        An agent of 2.x adds tools to its toolkit, and removes them, while it answers.
+        An agent of 2.x adds tools to its toolkit, and removes them, while it answers. A toolkit
+        that is made, and not copied, costs a run some milliseconds for the schema of a meta tool.
         """
-        basic, *others = self._toolkit.tool_groups
-        return Toolkit(
-            tools=basic.tools,
-            skills_or_loaders=basic.skills_or_loaders,
-            mcps=basic.mcps,
-            tool_groups=[
-                ToolGroup(
-                    name=group.name,
-                    description=group.description,
-                    instructions=group.instructions,
-                    tools=group.tools,
-                    skills_or_loaders=group.skills_or_loaders,
-                    mcps=group.mcps,
-                )
-                for group in others
-            ],
-            meta_tool_response_template=self._toolkit.meta_tool_response_template,
-            skill_instruction_template=self._toolkit.skill_instruction_template,
+        private = copy.copy(self._toolkit)
+        private.tool_groups = [_copy_of(group) for group in self._toolkit.tool_groups]
+        meta, viewer = self._toolkit.builtin_meta_tool, self._toolkit.builtin_skill_viewer
+        private.builtin_meta_tool = copy.copy(meta)
+        private.builtin_meta_tool.tool = copy.copy(meta.tool)
+        private.builtin_meta_tool.tool.groups = private.tool_groups
+        private.builtin_skill_viewer = dataclasses.replace(
+            viewer,
+            tool=type(viewer.tool)(get_skills_method=private._get_available_skills),  # noqa: SLF001  as its constructor does
         )
+        return private
 
     def _refresh(self) -> None:
         taken: set[str] = set()
         for mcp in self._mcps:
             mcp.rename(taken)
+
+
+def _copy_of(group: ToolGroup) -> ToolGroup:
+    private = copy.copy(group)
+    private.tools = list(group.tools)
+    private.mcps = list(group.mcps)
+    private.skills_or_loaders = list(group.skills_or_loaders)
+    return private
