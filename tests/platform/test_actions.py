@@ -44,7 +44,12 @@ async def test_an_announced_action_is_carried_out_once_and_the_next_heartbeat_co
 
 @pytest.mark.parametrize(
     "answer",
-    [{"updated": True, "action": "none"}, {"updated": False, "action": "reload"}, {}],
+    [
+        says({"updated": True, "action": "none"}),
+        says({"updated": False, "action": "reload"}),
+        says({}),
+        Answer(204, body=b""),
+    ],
 )
 async def test_nothing_is_done_unless_it_is_asked_for(
     make_reporter: MakeReporter,
@@ -52,13 +57,15 @@ async def test_nothing_is_done_unless_it_is_asked_for(
     platform: PlatformServer,
     time: ManualTime,
     runtime: Runtime,
-    answer: object,
+    answer: Answer,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    platform.on_config.append(says(answer))
+    platform.on_config.append(answer)
     async with running(make_reporter()):
         await time.until_asleep()
         await time.until_asleep_again()
     assert runtime.actions == []
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_heartbeats_go_on_while_an_action_runs_and_no_second_one_begins(
