@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import logging
 import subprocess
@@ -10,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from asgi_agentrt import _agentscope
 from asgi_agentrt._agentscope import (
     Adapter,
     installed_generation,
@@ -66,7 +66,7 @@ def test_a_broken_installation_names_what_is_missing(
         assert name == module
         raise ModuleNotFoundError("No module named 'tqdm'", name="tqdm")
 
-    monkeypatch.setattr(_agentscope._load.importlib, "import_module", fail)
+    monkeypatch.setattr(importlib, "import_module", fail)
     with pytest.raises(StartupError) as caught:
         load_adapter()
     assert str(caught.value) == (

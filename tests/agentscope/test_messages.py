@@ -161,7 +161,7 @@ def test_hints_stay_here(adapter: Adapter) -> None:
 def test_a_block_that_1_has_not_checked_is_passed_on(adapter: Adapter) -> None:
     if adapter.generation == 2:
         pytest.skip("2.x checks them")
-    odd = [{"type": "weird", "x": 1}, "text", {"type": "image", "source": None}]
+    odd: list[Any] = [{"type": "weird", "x": 1}, "text", {"type": "image", "source": None}]
     (wire,) = adapter.outgoing()(assistant(adapter, odd, metadata=None))
     assert (wire["content"], wire["metadata"]) == (odd, {})
     call = {"type": "tool_use", "id": "1", "name": "f", "input": {"a": object()}}

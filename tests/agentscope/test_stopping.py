@@ -166,7 +166,7 @@ async def test_a_reader_that_is_slow_holds_the_agent_back(make_agent: MakeAgent)
         async with aclosing(stream_agent(agent, "go")) as chunks:
             async for chunk in chunks:
                 await anyio.sleep(0.002)
-                text += chunk.content
+                text += text_of([chunk])
     assert text == words
 
 

@@ -86,15 +86,13 @@ async def test_agentscopes_own_message_will_do(
 
 
 async def test_what_the_model_raises_comes_through(make_agent: MakeAgent) -> None:
-    import openai
-
+    openai = pytest.importorskip("openai")
     with pytest.raises(openai.BadRequestError, match="scripted failure"):
         await collect(stream_agent(make_agent("error:400"), "go"))
 
 
 async def test_an_error_comes_after_what_was_said_before(make_agent: MakeAgent) -> None:
-    import openai
-
+    openai = pytest.importorskip("openai")
     agent = make_agent('turns:[{"call":["add",{"a":1,"b":2}]},{"error":400}]', add)
     chunks: list[Any] = []
 

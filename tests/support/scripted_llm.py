@@ -57,17 +57,18 @@ def turn_for(model: str, messages: list[dict[str, Any]]) -> Turn:
     script: list[Turn]
     if kind == "call":
         name, _, arguments = rest.partition(":")
-        script = [{"call": [name, json.loads(arguments or "{}")]}]
+        calls = [{"name": name, "arguments": json.loads(arguments or "{}")}]
+        script = [{"calls": calls}]
     elif kind == "calls":
         script = [{"calls": json.loads(rest)}]
     elif kind == "turns":
         script = json.loads(rest)
     else:
         return {"say": _HELLO}
-    turn = script[number] if number < len(script) else {"say": "Done."}
+    turn: Turn = script[number] if number < len(script) else {"say": "Done."}
     if "call" in turn:
-        name, arguments = turn["call"]
-        turn = {"calls": [{"name": name, "arguments": arguments}]}
+        called, given = turn["call"]
+        turn = {"calls": [{"name": called, "arguments": given}]}
     return turn
 
 
@@ -101,7 +102,7 @@ def _is_hint(message: dict[str, Any]) -> bool:
 
 def _pieces(turn: Turn) -> Iterator[dict[str, Any]]:
     if "calls" not in turn:
-        for word in re.findall(r"\S+\s*", turn.get("say", turn.get("hang", ""))):
+        for word in re.findall(r"\S+\s*", turn.get("say") or turn.get("hang") or ""):
             yield {"content": word}
         return
     for index, call in enumerate(turn["calls"]):
