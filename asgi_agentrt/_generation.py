@@ -19,7 +19,7 @@ from ._agentscope import Adapter, McpServer, Toolbox, load_adapter, require_asyn
 from ._concurrency import absorb_native_cancellation, run_bounded
 from ._config import RuntimeConfig, load_config
 from ._message import Msg, WireMessage, to_wire
-from ._project import LoadedApp, adopt_app, load_project
+from ._project import LoadedApp, adopt_app, load_project, users_traceback
 from ._providers import is_builtin_provider, open_model
 from ._session import Sessions, SessionStore, open_store
 from ._slots import Slots
@@ -258,7 +258,8 @@ class Generation:
         try:
             await self.app.on_startup()
         except Exception as error:
-            raise StartupError("on_startup", f"{type(error).__name__}: {error}") from error
+            reason = f"{type(error).__name__}: {error}\n{users_traceback(error)}"
+            raise StartupError("on_startup", reason) from error
         self._push_closing(stack, "on_shutdown", self.app.on_shutdown)
 
     async def _load_adapter(self) -> None:

@@ -9,10 +9,12 @@ looks beside them first.
 from __future__ import annotations
 
 import builtins
+import importlib
 import importlib.machinery
 import importlib.util
 import inspect
 import itertools
+import os
 import sys
 import traceback
 import types
@@ -74,7 +76,7 @@ def load_project(folder: Path) -> LoadedApp:
         package.unload()
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise ProjectError(f"{file}: importing it failed\n{_users_traceback(error)}") from error
+        raise ProjectError(f"{file}: importing it failed\n{users_traceback(error)}") from error
     try:
         found = getattr(module, "App", None)
         if found is None:
@@ -124,7 +126,7 @@ def _instantiate(given: object, where: str) -> Callable[..., Any]:
         except Exception as error:
             raise ProjectError(
                 f"{where} could not be made (it is called without arguments)\n"
-                f"{_users_traceback(error)}"
+                f"{users_traceback(error)}"
             ) from error
     if isinstance(given, AgentApp):
         return given
@@ -165,20 +167,22 @@ def _wanted_message(function: Any, default: MessageClass) -> MessageClass:
     return "ours" if top == __name__.partition(".")[0] else default
 
 
-def _users_traceback(error: BaseException) -> str:
-    """Format a traceback from the first frame that is not ours or the import system's."""
-    frames = error.__traceback__
-    while frames is not None:
-        file = frames.tb_frame.f_code.co_filename
-        if not (file.startswith(_HERE) or "importlib" in file):
-            break
-        frames = frames.tb_next
-    kept = [
-        line
-        for entry in traceback.TracebackException(type(error), error, frames).format()
-        for line in entry.splitlines(keepends=True)
-    ]
-    return "".join(kept).rstrip()
+def users_traceback(error: BaseException) -> str:
+    """Format a traceback without the frames of this package and of the import system."""
+    told = traceback.TracebackException.from_exception(error)
+    chain: list[traceback.TracebackException | None] = [told]
+    while chain:
+        link = chain.pop()
+        if link is not None:
+            link.stack = traceback.StackSummary.from_list(
+                [frame for frame in link.stack if not _is_ours(frame.filename)]
+            )
+            chain += [link.__cause__, link.__context__]
+    return "".join(told.format()).rstrip()
+
+
+def _is_ours(file: str) -> bool:
+    return file.startswith((f"{_HERE}{os.sep}", "<frozen importlib")) or file == importlib.__file__
 
 
 class _Loader(importlib.machinery.SourceFileLoader):

@@ -238,6 +238,8 @@ class Runtime:
                     await self._report_end("failed")
                 else:
                     generations.spawn(self.clock.run)
+                    if self._reporter is not None:
+                        self._reporter.beat_soon()
                     if self._on_open is not None:
                         self._on_open()
                     yield

@@ -110,7 +110,7 @@ async def test_a_failed_start_answers_503_to_all_and_is_logged_once(
     assert {answer.headers["retry-after"] for answer in answers} == {"1"}
     assert "database" not in answers[0].content.decode()  # a fault's text is for the log
     [message] = errors(caplog)
-    assert message.endswith("could not start: on_startup: ConnectionError: the database is down")
+    assert "could not start: on_startup: ConnectionError: the database is down" in message
 
 
 async def test_it_is_tried_again_once_in_each_back_off_window_until_it_works(
