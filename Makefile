@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer with venv, and a package registry; everything else goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help test demo check cover fmt wheel clean
+.PHONY: help test demo check cover soak fmt wheel clean
 
 # The first interpreter that really runs: a shim of pyenv may stand on PATH and not work.
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 "$$HOME"/.pyenv/versions/3.1[123]*/bin/python3; do \
@@ -16,6 +16,9 @@ test: ## the whole suite, in every environment this machine can make (ONLY=core-
 
 cover: ## the whole suite, then the coverage of all environments together
 	@$(TASK) test --cover $(if $(SUMMARY),--summary $(SUMMARY))
+
+soak: ## cut off 10000 runs on each event loop, and print what they leave (RUNS=500)
+	@$(TASK) soak --runs $(or $(RUNS),10000)
 
 check: ## ruff, mypy, pyright
 	@$(TASK) check

@@ -117,6 +117,14 @@ def _pytest(
     return running.returncode, counted
 
 
+def soak(options: argparse.Namespace) -> int:
+    """Cut off many runs on each event loop and print what they leave."""
+    env = suites()[0]
+    env.make()
+    command = [env.program("python"), "-m", "tests.soak", "--runs", str(options.runs), "--loop"]
+    return max(_echo([*command, loop]) for loop in ("asyncio", "trio"))
+
+
 def _counts(text: str) -> Counter[str]:
     pairs = re.findall(r"(\d+) (\w+)", text)
     return Counter({name.removesuffix("s") if name != "passed" else name: int(count)
@@ -160,6 +168,9 @@ def main(arguments: Sequence[str]) -> int:
     tests.add_argument("--summary", type=Path, help="file that gets the last line, too")
     tests.add_argument("rest", nargs="*", help="arguments for pytest, after --")
     tests.set_defaults(function=test)
+    soaking = commands.add_parser("soak", help=soak.__doc__)
+    soaking.add_argument("--runs", type=int, default=10_000, help="how many, on each event loop")
+    soaking.set_defaults(function=soak)
     demonstration = commands.add_parser("demo", help=run_demo.__doc__)
     demonstration.add_argument("--keep", action="store_true", help="serve until interrupted")
     demonstration.set_defaults(function=run_demo)

@@ -455,11 +455,11 @@ async def test_comments_come_while_a_call_waits_for_its_session() -> None:
     async with (
         serving(app, ping_interval=0.05) as agent,
         open_stream(agent, invocation(content="first")) as first,
-        open_stream(agent, invocation(content="second")) as second,
     ):
         await first.started()
-        assert (await second.next_frame()).text == "ping"
-        go_on.set()
-        await first.ended()
-        await second.ended()
-        assert texts(second.events) == ["second"]
+        async with open_stream(agent, invocation(content="second")) as second:
+            assert (await second.next_frame()).text == "ping"
+            go_on.set()
+            await first.ended()
+            await second.ended()
+            assert texts(second.events) == ["second"]

@@ -323,15 +323,15 @@ async def test_a_call_that_waits_for_its_session_takes_no_running_place() -> Non
     async with (
         serving(gate.function(), max_concurrency=2, max_queue=1) as agent,
         open_stream(agent, invocation("busy", "first")) as first,
-        open_stream(agent, invocation("busy", "second")) as second,
     ):
         await first.next_event()
-        await second.started()
-        gate.open("other")
-        assert (await call(agent, invocation("free", "other"))).status == 200
-        gate.open("first")
-        gate.open("second")
-        await second.ended()
+        async with open_stream(agent, invocation("busy", "second")) as second:
+            await second.started()
+            gate.open("other")
+            assert (await call(agent, invocation("free", "other"))).status == 200
+            gate.open("first")
+            gate.open("second")
+            await second.ended()
 
 
 # ---- surroundings ------------------------------------------------------------------------------
