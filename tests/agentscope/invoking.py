@@ -207,7 +207,7 @@ def served(
 ) -> Generator[Server]:
     """Serve a project with uvicorn; in the end it must stop, and have written no mistake."""
     (folder / "main.py").write_text(HOST_APP if in_host else ROOT_APP)
-    with uvicorn("main:app", cwd=folder, env=env) as (process, url):
+    with uvicorn("main:app", "--no-access-log", cwd=folder, env=env) as (process, url):
         server = Server(process, url + ("/agent" if in_host else ""))
         with server.client:
             yield server
