@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 # Programs that tests with this marker drive, and that a developer's machine may lack.
-PROGRAMS = {"browser": ("chromium", "chromedriver")}
+PROGRAMS = {"browser": ("chromium",)}
 
 
 @pytest.fixture(params=[("asyncio", {"debug": True}), ("trio", {})], ids=["asyncio", "trio"])
