@@ -1,4 +1,4 @@
-"""A lock between threads and processes that share a folder."""
+"""Locks between threads and processes that share a folder."""
 
 from __future__ import annotations
 
@@ -6,11 +6,47 @@ import fcntl
 import os
 import random
 import time
+import zlib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from ..exceptions import SessionError
+
+_COUNT: Final = 64
+TIMEOUT_S: Final = 10.0
+
+
+class FileLocks:
+    """A lock for each name, of which some share one: there are as many files for any number.
+
+    Args:
+        folder: Where the files lie; it must be there when a lock is taken.
+        check_cancelled: Called while waiting; what it raises ends the wait.
+    """
+
+    def __init__(self, folder: Path, check_cancelled: Callable[[], None]) -> None:
+        self._folder = folder
+        self._check_cancelled = check_cancelled
+
+    @contextmanager
+    def hold(self, name: str, *, timeout_s: float | None = None) -> Generator[None]:
+        """Hold the lock of a name, and of any other: whoever holds one must not ask for a second.
+
+        Args:
+            name: Any text.
+            timeout_s: Seconds to wait for others; None for the usual time.
+
+        Raises:
+            SessionError: somebody else held it for too long.
+            OSError: the file cannot be opened.
+        """
+        # The files are never removed, that would be a race.
+        path = self._folder / f"{zlib.crc32(name.encode()) % _COUNT:02d}"
+        limit_s = TIMEOUT_S if timeout_s is None else timeout_s
+        with hold_file_lock(path, timeout_s=limit_s, check_cancelled=self._check_cancelled):
+            yield
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import anyio.from_thread
 import anyio.to_thread
 
 from ..exceptions import SessionError, StartupError
+from ._line import Entry, Standing, Ticket
 from ._session_files import SessionFiles
 from ._store import Document, SessionKey, Stored, Version
 
@@ -62,6 +63,34 @@ class JsonStore:
     async def delete(self, key: SessionKey, /) -> None:
         """Forget a session; see `SessionStore`."""
         await self._run(lambda: self._files.delete(key))
+
+    async def enter(
+        self,
+        key: SessionKey,
+        ticket: Ticket,
+        /,
+        *,
+        lease_s: float,
+        interrupt: bool = False,
+        only_if_free: bool = False,
+    ) -> Standing:
+        """Join a line; see `SessionLines`."""
+        entry = Entry(lease_s, interrupt, only_if_free)
+        return await self._run(lambda: self._files.enter(key, ticket, entry))
+
+    async def renew(self, key: SessionKey, ticket: Ticket, /, *, lease_s: float) -> Standing:
+        """Extend a lease; see `SessionLines`."""
+        return await self._run(lambda: self._files.renew(key, ticket, lease_s))
+
+    async def leave(self, key: SessionKey, ticket: Ticket, /) -> None:
+        """Leave a line; see `SessionLines`."""
+        await self._run(lambda: self._files.leave(key, ticket))
+
+    async def save_in_turn(
+        self, key: SessionKey, document: Document, version: Version, ticket: Ticket, /
+    ) -> Version:
+        """Replace a session; see `SessionLines`."""
+        return await self._run(lambda: self._files.save(key, document, version, ticket))
 
     async def aclose(self) -> None:
         """Refuse further calls; those that run end by themselves."""

@@ -82,6 +82,14 @@ def is_agentscope_name_safe(key: SessionKey) -> bool:
     return all(map(_UNAMBIGUOUS.fullmatch, filter(None, key)))
 
 
+_PLAIN = re.compile("[A-Za-z0-9_-][A-Za-z0-9._-]{0,100}")
+
+
+def is_plain_id(value: str) -> bool:
+    """Whether an id is a harmless file name as it stands."""
+    return bool(_PLAIN.fullmatch(value))
+
+
 def is_file_name(name: str) -> bool:
     """Whether a name, with its ending, stays in its folder and can be looked up."""
     return len(name) <= _NAME_LIMIT and not _REFUSED.search(name) and "/" not in name

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import re
 import secrets
 import time
-import zlib
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from ..exceptions import SessionConflictError, SessionCorruptError, SessionError
+from ._agentscope_files import AgentScopeFiles
 from ._disk import read_file, sync_folder, write_file
 from ._document import decode_document, encode_document, is_object
-from ._file_lock import hold_file_lock
-from ._key import agentscope_name, encode_key, is_agentscope_name_safe, is_file_name
+from ._file_lock import FileLocks
+from ._key import encode_key
+from ._line import Entry, Standing, Ticket
+from ._line_files import LineFiles
 from ._store import ABSENT, RESERVED_PREFIX, Document, SessionKey, Stored, Version
+from ._sweeper import Sweeper
 
-logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # AgentScope 1.x reads the entries that it knows by name, so this one does not disturb it.
 HEADER: Final = f"{RESERVED_PREFIX}file"
@@ -29,10 +31,10 @@ _HEAD = re.compile(rb'\{"%s":\{"version":"([0-9a-f]{32})"' % HEADER.encode())
 _HEAD_BYTES: Final = 80
 
 _LOCK_FOLDER: Final = ".locks"
-_LOCK_COUNT: Final = 64
-_LOCK_TIMEOUT_S: Final = 10.0
-# A temporary file this old belongs to a process that died.
+_LINE_FOLDER: Final = ".lines"
+# A temporary file this old belongs to a process that died, and a line this old to several.
 _LEFTOVER_AGE_S: Final = 900.0
+_SWEEP_PERIOD_S: Final = 3600.0
 
 
 class SessionFiles:
@@ -52,7 +54,12 @@ class SessionFiles:
     ) -> None:
         self._folder = folder
         self._ttl_s = ttl_s
-        self._check_cancelled = check_cancelled
+        self._locks = FileLocks(folder / _LOCK_FOLDER, check_cancelled)
+        self._lines = LineFiles(folder / _LINE_FOLDER, self._locks)
+        self._agentscope = AgentScopeFiles(folder, folder / _LOCK_FOLDER)
+        period_s = _SWEEP_PERIOD_S if ttl_s is None else min(_SWEEP_PERIOD_S, ttl_s / 4)
+        judges = {folder: self._judge, folder / _LINE_FOLDER: self._judge_line}
+        self._sweeper = Sweeper(judges, period_s=period_s)
 
     def open(self) -> None:
         """Make the folder, see that it can be written, remove what killed processes left.
@@ -64,7 +71,7 @@ class SessionFiles:
         probe = self._temporary("open")
         write_file(probe, ())
         probe.unlink()
-        self._remove_leftovers()
+        self._sweeper.run()
 
     def load(self, key: SessionKey) -> Stored:
         """Return a session.
@@ -75,7 +82,7 @@ class SessionFiles:
         """
         with _in_words("load"):
             if (path := self._find(key)) is None:
-                self._warn_of_namesakes(key)
+                self._agentscope.warn_of_namesakes(key)
                 return Stored(None, ABSENT)
             if self._is_expired(path):
                 with self._locked(key):
@@ -91,22 +98,25 @@ class SessionFiles:
                     os.utime(path)
         document = decode_document(content, f"the file {path}")
         header = document.pop(HEADER, None)
-        if header is not None and not _is_header_of(header, key):
+        if header is not None and _key_in(header) != key:
             raise SessionCorruptError(f"the file {path} holds another session")
         return Stored(document, _version_of(content))
 
-    def save(self, key: SessionKey, document: Document, version: Version) -> Version:
-        """Replace a session.
+    def save(
+        self, key: SessionKey, document: Document, version: Version, ticket: Ticket | None = None
+    ) -> Version:
+        """Replace a session; with a ticket, only when no other one has the turn.
 
         Raises:
-            SessionConflictError: it is at another version.
+            SessionConflictError: it is at another version, or it is another ticket's turn.
             SessionError: a value is not JSON, or it cannot be written.
         """
         new_version = secrets.token_hex(16)
         header = {"version": new_version, "user_id": key.user_id, "session_id": key.session_id}
         pieces = encode_document(document, (HEADER, header))
         with _in_words("save"):
-            self._replace(key, pieces, version)
+            self._replace(key, pieces, version, ticket)
+            self._sweeper.step()
         return new_version
 
     def delete(self, key: SessionKey) -> None:
@@ -115,19 +125,38 @@ class SessionFiles:
         Raises:
             SessionError: it cannot be deleted.
         """
-        with _in_words("delete"), self._locked(key):
-            self._remove(key)
+        with _in_words("delete"):
+            self._in_folders(lambda: self._delete(key))
 
-    def _replace(self, key: SessionKey, pieces: Sequence[bytes], version: Version) -> None:
+    # ---- lines -------------------------------------------------------------------------------
+
+    def enter(self, key: SessionKey, ticket: Ticket, entry: Entry) -> Standing:
+        """Join a line, or raise SessionError."""
+        with _in_words("enter the line of"):
+            return self._in_folders(lambda: self._lines.enter(key, ticket, entry))
+
+    def renew(self, key: SessionKey, ticket: Ticket, lease_s: float) -> Standing:
+        """Extend a lease, or raise SessionError."""
+        with _in_words("stay in the line of"):
+            return self._in_folders(lambda: self._lines.renew(key, ticket, lease_s))
+
+    def leave(self, key: SessionKey, ticket: Ticket) -> None:
+        """Leave a line, or raise SessionError."""
+        with _in_words("leave the line of"):
+            self._in_folders(lambda: self._lines.leave(key, ticket))
+
+    # ---- within the folder -------------------------------------------------------------------
+
+    def _replace(
+        self, key: SessionKey, pieces: Sequence[bytes], version: Version, ticket: Ticket | None
+    ) -> None:
         # Written before the lock is taken: nobody waits for another one's disk.
         temporary = self._temporary(encode_key(key))
         try:
-            try:
-                write_file(temporary, pieces)
-            except FileNotFoundError:  # the folder was removed while we ran
-                self._make_folders()
-                write_file(temporary, pieces)
+            self._in_folders(lambda: write_file(temporary, pieces))
             with self._locked(key):
+                if ticket is not None:
+                    self._lines.check_turn(key, ticket)
                 if version != self._current_version(key):
                     raise SessionConflictError("the session was saved by somebody else in between")
                 temporary.replace(self._path(key))
@@ -137,12 +166,16 @@ class SessionFiles:
             raise
         sync_folder(self._folder)
 
+    def _delete(self, key: SessionKey) -> None:
+        with self._locked(key):
+            self._remove(key)
+        sync_folder(self._folder)
+
     def _remove(self, key: SessionKey) -> None:
         # The file that was taken over goes first: it must not come back to life.
-        if (legacy := self._find_agentscope(key)) is not None:
+        if (legacy := self._agentscope.find(key)) is not None:
             legacy.unlink(missing_ok=True)
         self._path(key).unlink(missing_ok=True)
-        sync_folder(self._folder)
 
     def _current_version(self, key: SessionKey) -> Version:
         path = self._find(key)
@@ -158,31 +191,9 @@ class SessionFiles:
         return self._folder / f"{encode_key(key)}.json"
 
     def _find(self, key: SessionKey) -> Path | None:
+        self._agentscope.note_user(key)
         path = self._path(key)
-        return path if os.path.lexists(path) else self._find_agentscope(key)
-
-    def _find_agentscope(self, key: SessionKey) -> Path | None:
-        name = f"{agentscope_name(key)}.json"
-        if not is_agentscope_name_safe(key):
-            return None
-        if not os.path.lexists(self._folder / name):
-            return None
-        # Where case does not matter, "Ann.json" answers to the name of "ann".
-        with os.scandir(self._folder) as entries:
-            found = any(entry.name == name for entry in entries)
-        return self._folder / name if found else None
-
-    def _warn_of_namesakes(self, key: SessionKey) -> None:
-        name = f"{agentscope_name(key)}.json"
-        if is_agentscope_name_safe(key) or not is_file_name(name):
-            return
-        if os.path.lexists(self._folder / name):
-            logger.warning(
-                "%s is not read, since it could be the session of several users; if it is this "
-                "one's, rename it to %s",
-                self._folder / name,
-                self._path(key).name,
-            )
+        return path if os.path.lexists(path) else self._agentscope.find(key)
 
     def _is_expired(self, path: Path) -> bool:
         if self._ttl_s is None:
@@ -194,29 +205,53 @@ class SessionFiles:
 
     @contextmanager
     def _locked(self, key: SessionKey) -> Generator[None]:
-        # A fixed number of files for all sessions: they are never removed, that would be a race.
-        number = zlib.crc32(encode_key(key).encode()) % _LOCK_COUNT
-        path = self._folder / _LOCK_FOLDER / f"{number:02d}"
-        if not path.parent.exists():
-            self._make_folders()
-        with hold_file_lock(path, timeout_s=_LOCK_TIMEOUT_S, check_cancelled=self._check_cancelled):
+        with self._locks.hold(encode_key(key)):
             yield
 
     def _temporary(self, name: str) -> Path:
         return self._folder / f".{name}.{secrets.token_hex(8)}.tmp"
 
+    def _in_folders(self, act: Callable[[], T]) -> T:
+        """Do something that fails when the folders are missing; they may be removed at any time."""
+        try:
+            return act()
+        except FileNotFoundError:
+            self._make_folders()
+            return act()
+
     def _make_folders(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (self._folder / _LOCK_FOLDER).mkdir(mode=0o700, exist_ok=True)
+        for name in (_LOCK_FOLDER, _LINE_FOLDER):
+            (self._folder / name).mkdir(mode=0o700, exist_ok=True)
 
-    def _remove_leftovers(self) -> None:
-        oldest = time.time() - _LEFTOVER_AGE_S
-        with os.scandir(self._folder) as entries:
-            for entry in entries:
-                if entry.name.startswith(".") and entry.name.endswith(".tmp"):
-                    with suppress(OSError):
-                        if entry.stat(follow_symlinks=False).st_mtime < oldest:
-                            Path(entry).unlink()
+    # ---- what nobody needs any more ----------------------------------------------------------
+
+    def _judge(self, entry: os.DirEntry[str]) -> None:
+        """Remove an entry that is a killed process's, or a session that has expired."""
+        if entry.name.startswith(".") and entry.name.endswith(".tmp"):
+            if _is_left_over(entry):
+                Path(entry).unlink()
+        elif self._ttl_s is not None and "@" in entry.name and entry.name.endswith(".json"):
+            path = Path(entry)
+            if not entry.is_file(follow_symlinks=False) or not self._is_expired(path):
+                return
+            with suppress(SessionError), self._locks.hold(path.stem, timeout_s=0):
+                # Looked at again, as in `load`; what is not ours is left alone.
+                content = read_file(path) if self._is_expired(path) else None
+                if content is None:
+                    return
+                key = _key_in(decode_document(content, "").get(HEADER))
+                if key is not None and self._path(key) == path:
+                    self._remove(key)
+
+    def _judge_line(self, entry: os.DirEntry[str]) -> None:
+        if _is_left_over(entry):
+            with suppress(SessionError):
+                self._lines.drop_if_forgotten(entry.name)
+
+
+def _is_left_over(entry: os.DirEntry[str]) -> bool:
+    return entry.stat(follow_symlinks=False).st_mtime < time.time() - _LEFTOVER_AGE_S
 
 
 @contextmanager
@@ -236,9 +271,10 @@ def _version_of(content: bytes) -> Version:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def _is_header_of(header: object, key: SessionKey) -> bool:
-    return (
-        is_object(header)
-        and header.get("user_id") == key.user_id
-        and header.get("session_id") == key.session_id
-    )
+def _key_in(header: object) -> SessionKey | None:
+    if not is_object(header):
+        return None
+    user_id, session_id = header.get("user_id"), header.get("session_id")
+    if isinstance(user_id, str) and isinstance(session_id, str):
+        return SessionKey(user_id, session_id)
+    return None

@@ -2,45 +2,65 @@
 
 from __future__ import annotations
 
-import logging
-import random
-from collections.abc import Collection, Mapping
-from typing import Any, Final, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-import anyio
+import anyio.to_thread
 
-from ..exceptions import SessionConflictError, SessionCorruptError, SessionError
-from ._document import NotJsonError, copy_json, is_object, is_same_json
+from ..exceptions import SessionError
+from ._entries import ChainedEntries, Entries, SharedEntries
+from ._hold import SessionHold, current_hold
 from ._key import make_key
+from ._line import Ticket
+from ._lines import SessionLines
 from ._state import dump_state, load_state
-from ._store import RESERVED_PREFIX, Document, SessionKey, SessionStore, Stored
-
-logger = logging.getLogger(__name__)
-
-CONTEXT_STATE: Final = f"{RESERVED_PREFIX}state"
-
-_ATTEMPTS: Final = 20
-_MAX_PAUSE_S: Final = 0.05
+from ._store import RESERVED_PREFIX, Document, SessionKey, SessionStore
+from ._usage import SessionInfo, describe_document
+from ._watched_store import WatchedStore
 
 
 class Sessions:
     """Saves and loads states by name; a save leaves the entries of other names as they are.
 
     Many tasks may call it at once, for one session too: what they save under different names is
-    all kept, and for one name the last one wins.
+    all kept, and for one name the last one wins. Within a run that has its session's turn, what
+    the run saves there follows on what it saw, or is refused: see `hold`.
 
     Args:
         store: Where the sessions are kept; the caller closes it.
-
-    Attributes:
-        state: Whether the store did what it was last asked to.
-        reason: Why it is down; None while it is up.
     """
 
     def __init__(self, store: SessionStore) -> None:
-        self._store = store
-        self.state: Literal["up", "down"] = "up"
-        self.reason: str | None = None
+        self._store = WatchedStore(store)
+
+    @property
+    def state(self) -> Literal["up", "down"]:
+        """Whether the store did what it was last asked to."""
+        return self._store.state
+
+    @property
+    def reason(self) -> str | None:
+        """Why the store is down; None while it is up."""
+        return self._store.reason
+
+    @property
+    def lines(self) -> SessionLines:
+        """The lines of the sessions: the store's, or this object's own if the store has none."""
+        return self._store
+
+    def hold(self, key: SessionKey, ticket: Ticket | None) -> SessionHold:
+        """Return a run's access to its session; nothing is read yet.
+
+        Args:
+            key: Which session.
+            ticket: The run's place in the session's line. What the run saves then has to follow on
+                what it saw, and is refused with SessionConflictError when another ticket has the
+                turn, or when somebody else changed an entry that the run has read or written.
+                None for a run that shares the session with others: it merges as they do.
+        """
+        if ticket is None:
+            return SessionHold(self, key, SharedEntries(self._store, key, turns=1))
+        return SessionHold(self, key, ChainedEntries(self._store, key, ticket))
 
     async def save_session_state(
         self, session_id: str, user_id: str = "", **modules: object
@@ -68,7 +88,7 @@ class Sessions:
                 raise TypeError(f"{name}: {error}") from None
             except SessionError as error:
                 raise SessionError(f"{name}: {error}") from None
-        await self._merge(key, entries)
+        await self._entries(key).write(entries)
 
     async def load_session_state(
         self,
@@ -93,7 +113,7 @@ class Sessions:
         """
         key = make_key(session_id, user_id)
         _check_names(modules)
-        document = (await self._load(key, modules)).document
+        document = await self._entries(key).read(modules)
         if document is None:
             if not allow_not_exist:
                 raise ValueError(f'there is no session "{session_id}"')
@@ -109,36 +129,30 @@ class Sessions:
                 raise SessionError(f"{name}: {error}") from error.__cause__
 
     async def load_context_state(self, key: SessionKey) -> dict[str, Any]:
-        """Return what `ctx.state` was when it was last saved; empty when it never was.
-
-        Raises:
-            SessionError: the session could not be read.
-        """
-        document = (await self._load(key, (CONTEXT_STATE,))).document
-        state: object = {} if document is None else document.get(CONTEXT_STATE, {})
-        if not is_object(state):
-            raise SessionCorruptError("the session's state is not a dict")
-        return state
+        """Return `ctx.state` as it was last saved; see `SessionHold.load_state`."""
+        return await self.hold(key, None).load_state()
 
     async def save_context_state(self, key: SessionKey, state: object) -> None:
-        """Keep `ctx.state` until the next call.
+        """Save `ctx.state` beside others who may do so; see `SessionHold.save_state`."""
+        await self.hold(key, None).save_state(state)
+
+    async def describe(self, key: SessionKey) -> SessionInfo | None:
+        """Return what is known about a session, or None if there is none; counts as a use.
 
         Raises:
-            SessionError: it is not a dict of JSON values, or could not be saved.
+            SessionError: it could not be read.
         """
-        if not is_object(state):
-            raise SessionError(f"ctx.state is of type {type(state).__qualname__}, not a dict")
-        try:
-            copied = copy_json(state)
-        except RecursionError:
-            raise SessionError("ctx.state is nested too deeply") from None
-        try:
-            # An app that keeps no state costs no write.
-            await self._merge(key, {CONTEXT_STATE: copied}, absent={})
-        except SessionError as error:
-            # The entry's own name means nothing to the app.
-            text = str(error).replace(f'the state of "{CONTEXT_STATE}"', "ctx.state")
-            raise type(error)(text) from error.__cause__
+        document = (await self._store.load(key)).document
+        # What has no entries is what some stores keep of a session that was deleted.
+        return await anyio.to_thread.run_sync(describe_document, document) if document else None
+
+    async def delete(self, key: SessionKey) -> None:
+        """Forget a session, if there is one; a run that has its turn cannot save it any more.
+
+        Raises:
+            SessionError: it could not be deleted.
+        """
+        await self._store.delete(key)
 
     async def delete_session(self, session_id: str, user_id: str = "") -> None:
         """Forget a session, if there is one.
@@ -147,58 +161,13 @@ class Sessions:
             ValueError: an id is not acceptable.
             SessionError: it could not be deleted.
         """
-        key = make_key(session_id, user_id)
-        try:
-            await self._store.delete(key)
-        except SessionError as error:
-            self._note(error)
-            raise
-        self._note(None)
+        await self.delete(make_key(session_id, user_id))
 
-    async def _load(self, key: SessionKey, names: Collection[str]) -> Stored:
-        try:
-            stored = await self._store.load(key, names=names)
-        except SessionError as error:
-            self._note(error)
-            raise
-        self._note(None)
-        return stored
-
-    async def _merge(
-        self, key: SessionKey, entries: Document, *, absent: dict[str, Any] | None = None
-    ) -> None:
-        """Save entries beside those of others, who may be saving at the same time.
-
-        Nothing is written when nothing changes; an entry that is not there counts as `absent`.
-        """
-        for attempt in range(1, _ATTEMPTS + 1):
-            document, version = await self._load(key, entries)
-            held = document or {}
-            if all(is_same_json(held.get(name, absent), new) for name, new in entries.items()):
-                return
-            try:
-                await self._store.save(key, {**held, **entries}, version)
-            except SessionConflictError:
-                if attempt == _ATTEMPTS:
-                    raise
-            except SessionError as error:
-                self._note(error)
-                raise
-            else:
-                return
-            pause_s = min(0.002 * 2**attempt, _MAX_PAUSE_S)
-            await anyio.sleep(random.uniform(0, pause_s))  # noqa: S311 - spreads the contenders
-
-    def _note(self, error: SessionError | None) -> None:
-        """Remember whether the store is up; what lies in one session says nothing about that."""
-        if isinstance(error, SessionConflictError | SessionCorruptError | NotJsonError):
-            return
-        state: Literal["up", "down"] = "up" if error is None else "down"
-        if state != self.state:
-            log = logger.info if error is None else logger.warning
-            log("the session store is %s%s", state, "" if error is None else f": {error}")
-        self.state = state
-        self.reason = None if error is None else str(error)
+    def _entries(self, key: SessionKey) -> Entries:
+        hold = current_hold.get()
+        if hold is not None and hold.owner is self and hold.key == key and not hold.is_over:
+            return hold.entries
+        return SharedEntries(self._store, key, turns=0)
 
 
 def _check_names(modules: Mapping[str, object]) -> None:

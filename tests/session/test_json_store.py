@@ -93,9 +93,7 @@ async def test_a_deleted_session_does_not_come_back_from_agentscopes_file(
     assert files_in(folder) == []
 
 
-@pytest.mark.parametrize(
-    "key", [SessionKey("ann", "b_c"), SessionKey("ann_b", "c"), SessionKey("", "ann_b_c")]
-)
+@pytest.mark.parametrize("key", [SessionKey("ann", "b_c"), SessionKey("ann_b", "c")])
 async def test_a_file_that_may_be_another_users_is_not_read(
     json_store: JsonStore, folder: Path, key: SessionKey, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -103,6 +101,37 @@ async def test_a_file_that_may_be_another_users_is_not_read(
     with caplog.at_level(logging.WARNING):
         assert (await json_store.load(key)).document is None
     assert "ann_b_c.json" in caplog.text
+
+
+NOBODYS = SessionKey("", "user_123_conv_456")
+
+
+async def test_a_name_with_underscores_is_nobodys_while_nobody_comes_as_a_user(
+    json_store: JsonStore, folder: Path
+) -> None:
+    (folder / "user_123_conv_456.json").write_text(json.dumps(OLD))
+    await json_store.load(SessionKey("", "another"))
+    document, version = await json_store.load(NOBODYS)
+    assert document == OLD
+    await json_store.save(NOBODYS, {**OLD, "more": {}}, version)
+    assert (folder / "@user_123_conv_456.json").is_file()
+    # It is a session of ours now, whoever comes.
+    await json_store.load(SessionKey("user_123", "conv_456"))
+    assert (await json_store.load(NOBODYS)).document == {**OLD, "more": {}}
+
+
+@pytest.mark.parametrize("is_same_process", [True, False])
+async def test_once_users_came_nobody_reads_what_may_be_theirs(
+    json_store: JsonStore, folder: Path, is_same_process: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "user_123_conv_456.json").write_text(json.dumps(OLD))
+    await json_store.load(SessionKey("bob", "s1"))
+    store = json_store if is_same_process else JsonStore(folder)
+    with caplog.at_level(logging.WARNING):
+        assert (await store.load(NOBODYS)).document is None
+    assert "rename it to @user_123_conv_456.json" in caplog.text
+    await store.delete(NOBODYS)
+    assert (folder / "user_123_conv_456.json").is_file()
 
 
 async def test_a_file_outside_the_folder_is_not_read(json_store: JsonStore, folder: Path) -> None:
@@ -214,7 +243,7 @@ async def test_waiting_for_a_lock_ends_when_it_is_cancelled(
 
 
 async def test_waiting_for_a_lock_has_an_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asgi_agentrt._session._session_files._LOCK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("asgi_agentrt._session._file_lock.TIMEOUT_S", 0.05)
     store = JsonStore(folder)
     await store.open()
     held = pytest.raises(SessionError, match="another process has held")
