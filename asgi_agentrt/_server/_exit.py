@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from multiprocessing.util import Finalize
@@ -19,8 +20,8 @@ class ExitHook:
     """Runs `close` when the interpreter, or a worker process of a server, ends.
 
     Servers that end an event loop by cancelling its tasks need no hook. The others leave the loop
-    stopped but open, or running in another thread. Workers that leave through `os._exit` run no
-    `atexit` functions, but run multiprocessing's finalizers.
+    stopped but open, or running in another thread. Workers that leave through `os._exit` run
+    nothing of the interpreter's end, but run multiprocessing's finalizers.
     """
 
     def __init__(self, close: Callable[[], Awaitable[None]]) -> None:
@@ -29,16 +30,18 @@ class ExitHook:
         self._pid = os.getpid()
         self._finalizer = None
         if self._loop is not None:  # trio closes what runs in it before its run() returns
-            atexit.register(self._at_exit)
-            self._finalizer = Finalize(None, self._at_exit, exitpriority=100)
+            _watch_for_the_end()
+            _hooks.add(self)
+            self._finalizer = Finalize(None, self.run, exitpriority=100)
 
     def remove(self) -> None:
         """Forget it; the runtime is closed."""
+        _hooks.discard(self)
         if self._finalizer is not None:
-            atexit.unregister(self._at_exit)
             self._finalizer.cancel()
 
-    def _at_exit(self) -> None:
+    def run(self) -> None:
+        """Close, in whatever state the event loop was left."""
         loop = self._loop
         if loop is None or loop.is_closed() or os.getpid() != self._pid:
             return  # in a forked child, what it would close is the parent's
@@ -46,6 +49,8 @@ class ExitHook:
         async def close() -> None:
             async with asyncio.timeout(_LIMIT_S):
                 await self._close()
+            # What was called back for its end: anyio lets go of its idle threads there.
+            await asyncio.sleep(0)
 
         # Whatever fails here, the process ends now, and nobody is left to hear of it.
         with suppress(Exception):
@@ -53,6 +58,26 @@ class ExitHook:
                 loop.run_until_complete(close())
             elif not _runs_here(loop):
                 asyncio.run_coroutine_threadsafe(close(), loop).result(_LIMIT_S)
+
+
+_hooks: set[ExitHook] = set()
+_is_watching = False
+
+
+def _watch_for_the_end() -> None:
+    global _is_watching  # noqa: PLW0603  once for each process
+    if not _is_watching:
+        _is_watching = True
+        # The interpreter waits for threads before it calls what atexit knows, and anyio's idle
+        # threads wait for the end of the task that we are about to end: what concurrent.futures
+        # registers with comes first, and has no public name.
+        register: Callable[..., object] = getattr(threading, "_register_atexit", atexit.register)
+        register(_run_hooks)
+
+
+def _run_hooks() -> None:
+    for hook in list(_hooks):
+        hook.run()
 
 
 def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:

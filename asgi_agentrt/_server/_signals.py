@@ -27,9 +27,8 @@ class StopNotice:
 
     Args:
         notify: Called in the event loop when a stop signal comes.
-        close: Given for a runtime that no lifespan will close. Under uvicorn, which ends the
-            process on the signal without unwinding the event loop, the signal is held back
-            until this has returned.
+        close: Given for a runtime that no lifespan will close. Under uvicorn and daphne, which
+            end without unwinding the event loop, the signal is held back until this has returned.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class _Chain:
         closing = [
             notice
             for notice in self.notices
-            if notice.close is not None and _ends_the_process(self.previous)
+            if notice.close is not None and _leaves_no_time(self.previous)
         ]
         for notice in self.notices:
             self._tell(notice, notice.notify)
@@ -133,20 +132,24 @@ def _chain_for(number: signal.Signals) -> _Chain | None:
     return chain
 
 
-def _ends_the_process(handler: Callable[..., Any]) -> bool:
-    """Whether a handler is uvicorn's, after which no code of ours would run."""
+def _leaves_no_time(handler: Callable[..., Any]) -> bool:
+    """Whether a handler is of a server that neither says that it stops nor unwinds its event loop.
+
+    After uvicorn's no code of ours would run, if it has no lifespan to end. Daphne, whose handler
+    is Twisted's, drops every request at once.
+    """
     owner = getattr(handler, "__self__", None)
     if isinstance(owner, _Chain):
-        return _ends_the_process(owner.previous)
-    classes = type(owner).__mro__
-    return any(made.__module__.partition(".")[0] == "uvicorn" for made in classes)
+        return _leaves_no_time(owner.previous)
+    packages = {made.__module__.partition(".")[0] for made in type(owner).__mro__}
+    return not packages.isdisjoint(("twisted", "uvicorn"))
 
 
 _closing: set[asyncio.Task[None]] = set()
 
 
 def _close(notice: StopNotice, then: Callable[[], None]) -> None:
-    """Close in a task of the running loop, which is asyncio's: uvicorn knows no other."""
+    """Close in a task of the running loop, which is asyncio's: these servers know no other."""
     if notice.close is None:
         then()
         return
