@@ -92,10 +92,11 @@ def typed(folder: Path) -> None:
     """Let pyright say whether every public name has a type."""
     env = lint()
     env.make()
-    command = [env.program("pyright"), "--pythonpath", str(folder / "bin/python")]
     done = subprocess.run(
-        [*command, "--verifytypes", "asgi_agentrt", "--ignoreexternal"],
+        [env.program("pyright"), "--verifytypes", "asgi_agentrt", "--ignoreexternal"],
         cwd=folder,
+        # It asks the first python of PATH where packages are, whatever --pythonpath says.
+        env={**os.environ, "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         check=False,
