@@ -82,13 +82,11 @@ def load_project(folder: Path) -> LoadedApp:
         if found is None:
             raise ProjectError(f"{file}: has no App; define `class App(AgentApp)`")
         app = _instantiate(found, f"{file}: App")
-        if isinstance(found, type):
-            found = found.__call__
     except BaseException:
         package.unload()
         raise
     default: MessageClass = "agentscope" if "agentscope" in package.imported else "ours"
-    return LoadedApp(app, _wanted_message(found, default), package.unload)
+    return LoadedApp(app, _wanted_message(_function_of(app), default), package.unload)
 
 
 def adopt_app(given: object) -> LoadedApp:
@@ -98,7 +96,7 @@ def adopt_app(given: object) -> LoadedApp:
         ProjectError: it is none of these.
     """
     app = _instantiate(given, "app")
-    function = type(app).__call__ if isinstance(app, AgentApp) else app
+    function = _function_of(app)
     module = sys.modules.get(getattr(function, "__module__", ""))
     names = vars(module).values() if module is not None else ()
     uses_agentscope = any(
@@ -123,7 +121,10 @@ def _instantiate(given: object, where: str) -> Callable[..., Any]:
             raise ProjectError(f"{where} must define `async def __call__(self, msg, ctx)`")
         try:
             return given()
-        except Exception as error:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            # SystemExit too: a guest does not exit its host.
             raise ProjectError(
                 f"{where} could not be made (it is called without arguments)\n"
                 f"{users_traceback(error)}"
@@ -136,6 +137,11 @@ def _instantiate(given: object, where: str) -> Callable[..., Any]:
         f"{where} must be an AgentApp class or instance, or an async generator function,"
         f" not {type(given).__qualname__}"
     )
+
+
+def _function_of(app: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function behind an app, which knows its annotations and its module."""
+    return type(app).__call__ if isinstance(app, AgentApp) else app
 
 
 def _wanted_message(function: Any, default: MessageClass) -> MessageClass:
