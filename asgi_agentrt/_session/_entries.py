@@ -178,6 +178,6 @@ def _is_unchanged(held: Document, entries: Document, absent: dict[str, Any] | No
 
 
 def _agree(one: Document | None, other: Document | None, names: Collection[str]) -> bool:
-    if one is None or other is None:
-        return not one and not other
-    return all(is_same_json(one.get(name), other.get(name)) for name in names)
+    if not other:
+        return not one  # it was deleted, if there was one
+    return all(is_same_json((one or {}).get(name), other.get(name)) for name in names)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from asgi_agentrt._concurrency import on_asyncio
+from asgi_agentrt._config import SessionConfig
+from asgi_agentrt._session import SessionStore, open_store
 from asgi_agentrt._session._agentscope_store import AgentScopeStore
 from asgi_agentrt._session._json_store import JsonStore
 from asgi_agentrt._session._memory import MemoryStore
-from asgi_agentrt._session._store import SessionStore
+from tests.support.redis_server import RedisServer, needs_redis, redis_server
 
 from .doubles import DictSession
 
@@ -28,12 +32,32 @@ async def json_store(folder: Path) -> AsyncGenerator[JsonStore]:
     await store.aclose()
 
 
-@pytest.fixture(params=["memory", "json", "agentscope"])
-def store(request: pytest.FixtureRequest) -> SessionStore:
-    """A store of each backend that needs no server."""
-    if request.param == "memory":
-        return MemoryStore()
-    if request.param == "agentscope":
-        return AgentScopeStore(DictSession())
-    store: SessionStore = request.getfixturevalue("json_store")
-    return store
+@pytest.fixture(scope="session")
+def redis() -> Generator[RedisServer]:
+    """A Redis that all tests share; it is empty whenever a store is opened."""
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", "json", "agentscope", pytest.param("redis", marks=needs_redis)])
+async def store(request: pytest.FixtureRequest) -> AsyncGenerator[SessionStore]:
+    """A store of each backend."""
+    async with AsyncExitStack() as stack:
+        match request.param:
+            case "memory":
+                yield MemoryStore()
+            case "agentscope":
+                yield AgentScopeStore(DictSession())
+            case "json":
+                json_store = JsonStore(request.getfixturevalue("folder"))
+                await json_store.open()
+                stack.push_async_callback(json_store.aclose)
+                yield json_store
+            case _:
+                if not on_asyncio():
+                    pytest.skip("redis-py knows asyncio only")
+                server: RedisServer = request.getfixturevalue("redis")
+                config = SessionConfig(backend="redis", url=server.url)
+                store = await stack.enter_async_context(open_store(config, Path()))
+                await store._client.flushall()  # type: ignore[attr-defined]  # behind the protocol
+                yield store
