@@ -105,7 +105,7 @@ def _pytest(
                 said.append(line)
             else:
                 print(line, end="", flush=True)
-            if found := re.fullmatch(r"=+ (.*) in [\d.]+s.*=+\s*", line):
+            if found := re.fullmatch(r"(?:=+ )?(\d+ \w+.*) in [\d.]+s\b.*\s*", line):
                 counted = _counts(found[1])
     if quietly:
         print("".join(said), end="", flush=True)

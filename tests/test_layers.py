@@ -51,8 +51,8 @@ HEAVY = frozenset(
         "uvicorn",
     }
 )
-# Imported by name, and only when that generation of AgentScope is installed.
-MAY_IMPORT_HEAVY = ("_agentscope._v1", "_agentscope._v2")
+# Themselves imported only when they are used: a generation of AgentScope, a server of our own.
+IMPORTED_LATE = ("_agentscope._v1", "_agentscope._v2", "_cli._uvicorn")
 
 
 @dataclass(frozen=True)
@@ -126,9 +126,12 @@ def heavy_imports(tree: Tree) -> list[str]:
     return [
         f"{module}:{item.line}: imports {item.module}"
         for module in tree.modules
-        if not module.startswith(MAY_IMPORT_HEAVY)
-        for item in tree.imports(module)
-        if item.at_import and item.module.partition(".")[0] in HEAVY
+        if not module.startswith(IMPORTED_LATE)
+        for is_heavy, item in (
+            *((item.module.partition(".")[0] in HEAVY, item) for item in tree.imports(module)),
+            *((item.module.startswith(IMPORTED_LATE), item) for item in tree.own(module)),
+        )
+        if is_heavy and item.at_import
     ]
 
 
@@ -175,7 +178,8 @@ def test_heavy_libraries_are_imported_when_they_are_used() -> None:
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     folder = tmp_path / "ours"
-    for name in ("__init__.py", "exceptions.py", "_run/__init__.py", "_run/_log.py"):
+    names = ("__init__.py", "exceptions.py", "_run/__init__.py", "_run/_log.py")
+    for name in (*names, "_cli/__init__.py", "_cli/_uvicorn.py"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -232,6 +236,8 @@ def test_a_downward_import_and_a_sibling_are_fine(package: Path) -> None:
         ("def late():\n    import redis", 0),
         ("if TYPE_CHECKING:\n    import redis", 0),
         ("from .agentscope import stream_agent", 0),
+        ("from ._cli import _uvicorn", 1),
+        ("def late():\n    from ._cli._uvicorn import Server", 0),
     ],
 )
 def test_a_heavy_import_counts_where_importing_us_would_run_it(
