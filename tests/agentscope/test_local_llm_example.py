@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.support.process import ROOT, running
+from tests.support.process import running
 
 pytestmark = pytest.mark.skipif(
     not importlib.metadata.version("agentscope").startswith("2."),
