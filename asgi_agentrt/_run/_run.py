@@ -20,6 +20,7 @@ from .._session import SessionKey
 from ..exceptions import (
     AppError,
     InternalError,
+    InvalidRequestError,
     InvocationError,
     MessageError,
     RunCancelledError,
@@ -160,6 +161,8 @@ class Run:
         except MessageError as error:
             logger.error("run %s: %s", self.id, error)
             raise
+        except InvalidRequestError:
+            raise  # a block that AgentScope has not, an answer to no question: the caller's
         except Exception as error:
             logger.exception("run %s: the app failed", self.id)
             raise AppError("the app failed") from error
