@@ -80,17 +80,23 @@ class Subscription:
 class RunLog:
     """Numbers the events of a run and hands them to its listeners.
 
-    One task writes. `has_room` is set when a full listener has caught up or left.
+    The first listener gets every event: there is a place for it from the start, since an eager
+    event loop begins a run before whoever started it can listen. One task writes. `has_room` is
+    set when a full listener has caught up or left.
     """
 
     def __init__(self) -> None:
-        self.subscriptions: set[Subscription] = set()
+        self._first: Subscription | None = Subscription(self)
+        self.subscriptions = {self._first}
         self.has_room = WakeUp()
         self.is_closed = False
         self.last_number = 0
 
     def subscribe(self) -> Subscription:
-        """Start listening; events written before are not repeated."""
+        """Start listening; to all but the first, events written before are not repeated."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
         subscription = Subscription(self)
         self.subscriptions.add(subscription)
         return subscription

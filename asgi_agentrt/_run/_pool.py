@@ -7,11 +7,12 @@ from anyio.abc import TaskGroup
 
 from .._config import RuntimeConfig
 from .._generation import Generation
+from ..exceptions import InternalError, SessionError
 from ._activity import Activity
 from ._admission import Admission
 from ._invocation import Invocation
 from ._run import CancelReason, Run
-from ._turns import SessionTurns
+from ._turns import Concurrency, SessionTurns, Turn
 
 # How long cancelled runs may take to unwind before their resources are closed under them.
 UNWIND_TIMEOUT_S = 10.0
@@ -28,27 +29,30 @@ class RunPool:
         self._tasks = tasks
         self._admission = Admission(config.server.max_concurrency, config.server.max_queue)
         self._turns = SessionTurns()
+        self._may_be_interrupted = config.session.concurrency == "interrupt"
         self._runs: set[Run] = set()
 
     def __len__(self) -> int:
         return len(self._runs)
 
-    def start(self, invocation: Invocation, generation: Generation) -> Run:
+    async def start(self, invocation: Invocation, generation: Generation) -> Run:
         """Start a run; it sees the caller's context variables.
 
         Raises:
             OverloadedError: `max_concurrency` and `max_queue` are used up.
             SessionBusyError: the session runs another call and is set to reject a second.
+            InternalError: the session store, which knows, does not say.
         """
         run = Run(invocation, generation)
         place = self._admission.enter()
+        generation.acquire()
         try:
-            turn = self._turns.enter(run.key, run, generation.config.session.concurrency)
+            turn = await self._take_turn(run, generation.config.session.concurrency)
         except BaseException:
             place.leave()
+            generation.release()
             raise
         self._runs.add(run)
-        generation.acquire()
         self.activity.started(run.key)
 
         async def execute() -> None:
@@ -61,6 +65,25 @@ class RunPool:
 
         self._tasks.start_soon(execute, name=f"asgi_agentrt run {run.id}")
         return run
+
+    async def _take_turn(self, run: Run, concurrency: Concurrency) -> Turn | None:
+        """Join the line of the run's session; None where there is no line to join."""
+        if concurrency == "parallel":
+            return None
+        turn = self._turns.add(run.key, run, run.generation.sessions.lines, concurrency)
+        if concurrency == "reject":
+            try:
+                await turn.enter_if_free()
+            except BaseException as error:
+                await turn.leave()
+                if isinstance(error, SessionError):
+                    raise InternalError("the session store is not available") from error
+                raise
+        return turn
+
+    async def keep_turns(self) -> None:
+        """Renew the runs' places in the lines of their sessions until cancelled."""
+        await self._turns.keep(may_be_interrupted=self._may_be_interrupted)
 
     def cancel(self, reason: CancelReason, generation: Generation) -> None:
         """Ask all runs of a generation to end."""

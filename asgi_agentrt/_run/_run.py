@@ -16,7 +16,7 @@ from .._app_base import SessionContext, current_context
 from .._concurrency import absorb_native_cancellation
 from .._generation import Generation
 from .._message import done_message, encode_json
-from .._session import SessionKey
+from .._session import SessionHold, SessionKey
 from ..exceptions import (
     AppError,
     InternalError,
@@ -33,7 +33,7 @@ from ._turns import Turn
 
 logger = logging.getLogger(__name__)
 
-CancelReason: TypeAlias = Literal["disconnected", "interrupted", "shutdown"]
+CancelReason: TypeAlias = Literal["disconnected", "interrupted", "session_lost", "shutdown"]
 
 # What the clean-up of an app that was left half-way, and the saving of its session, may take.
 CLEAN_UP_TIMEOUT_S = 5.0
@@ -73,13 +73,21 @@ class Run:
             self._context.cancel_reason = reason
             self._scope.cancel()
 
-    async def execute(self, turn: Turn, place: Place) -> None:
-        """Run to the last event; raises nothing but KeyboardInterrupt."""
+    async def execute(self, turn: Turn | None, place: Place) -> None:
+        """Run to the last event; raises nothing but KeyboardInterrupt.
+
+        Args:
+            turn: Its place in the line of its session; None to run beside others.
+            place: Its place among the running invocations.
+        """
         try:
             with self._scope:
-                await turn.has_come.wait()
+                if turn is not None:
+                    await self._wait_for(turn)
                 await place.wait()
-                await self._serve()
+                ticket = None if turn is None else self.id
+                with self.generation.sessions.hold(self.key, ticket) as hold:
+                    await self._serve(hold)
         except InvocationError as error:
             self.error = error
         except Exception as error:
@@ -93,7 +101,8 @@ class Run:
         finally:
             # The session is free before the last event says so: who calls again on seeing it
             # must not find the session busy.
-            turn.leave()
+            if turn is not None:
+                await turn.leave()
             place.leave()
             self._finish()
 
@@ -119,10 +128,17 @@ class Run:
 
     # ---- the app -----------------------------------------------------------------------------
 
-    async def _serve(self) -> None:
-        sessions = self.generation.sessions
+    async def _wait_for(self, turn: Turn) -> None:
+        interrupt = self.generation.config.session.concurrency == "interrupt"
         try:
-            self._context.state = await sessions.load_context_state(self.key)
+            await turn.wait(interrupt=interrupt)
+        except SessionError as error:
+            logger.error("run %s: %s", self.id, error)
+            raise InternalError("the session store is not available") from error
+
+    async def _serve(self, hold: SessionHold) -> None:
+        try:
+            self._context.state = await hold.load_state()
         except SessionError as error:
             logger.error("run %s: %s", self.id, error)
             raise InternalError("the session could not be loaded") from error
@@ -131,21 +147,21 @@ class Run:
         try:
             await self._call_app()
         except InvocationError:
-            await self._save(is_failed=True)
+            await self._save(hold, is_failed=True)
             raise
         except BaseException:
             absorb_native_cancellation()
-            await self._save(is_failed=True)
+            await self._save(hold, is_failed=True)
             raise
-        await self._save(is_failed=False)
+        await self._save(hold, is_failed=False)
 
-    async def _save(self, *, is_failed: bool) -> None:
+    async def _save(self, hold: SessionHold, *, is_failed: bool) -> None:
         if not self._context.save_state:
             return
         deadline = anyio.current_time() + SAVE_TIMEOUT_S
         try:
             with anyio.CancelScope(shield=True, deadline=deadline) as scope:
-                await self.generation.sessions.save_context_state(self.key, self._context.state)
+                await hold.save_state(self._context.state)
             if scope.cancelled_caught:
                 raise SessionError(f"saving took more than {SAVE_TIMEOUT_S:g} s")
         except SessionError as error:

@@ -1,84 +1,219 @@
-"""One call of a session at a time, in the order in which the calls came."""
+"""One call of a session at a time, in the order in which the calls came.
+
+The line is kept by the session store, so that it holds for all processes that share the store; a
+place in it is a lease, which is renewed for as long as the run lasts. What is kept here makes that
+quick and orderly: calls of this process enter one after the other, and the next one hears at once
+that the one before has left.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from typing import Literal, Protocol
+from contextlib import suppress
+from functools import partial
+from typing import Literal, Protocol, TypeAlias
 
 import anyio
 
-from .._session import SessionKey
-from ..exceptions import SessionBusyError
+from .._session import SessionKey, SessionLines, Standing
+from ..exceptions import SessionBusyError, SessionError
 
-Concurrency = Literal["queue", "reject", "interrupt", "parallel"]
+logger = logging.getLogger(__name__)
+
+Concurrency: TypeAlias = Literal["queue", "reject", "interrupt", "parallel"]
+
+# A process that died frees its sessions after this time. Renewing at a third of it leaves room
+# for a slow store and for an event loop that is blocked for seconds.
+LEASE_S = 15.0
+RENEW_S = LEASE_S / 3
+# How often those who wait look whether another process has left; they hear of their own at once.
+POLL_S = 0.1
+# How often a run that may be interrupted from another process looks whether it was.
+INTERRUPT_POLL_S = 0.5
+LEAVE_TIMEOUT_S = 5.0
+_RENEWED_AT_ONCE = 20
 
 
-class Cancellable(Protocol):
+class Holder(Protocol):
     """What stands in the line: a run."""
 
     @property
     def id(self) -> str:
-        """Its run id."""
+        """Its run id, which is its ticket."""
         ...
 
-    def cancel(self, reason: Literal["interrupted"]) -> None:
+    def cancel(self, reason: Literal["interrupted", "session_lost"]) -> None:
         """Ask it to end."""
         ...
 
 
 class Turn:
-    """A place in a session's line."""
+    """A run's place in the line of its session, from `SessionTurns.enter` to `leave`."""
 
-    def __init__(self, turns: SessionTurns, key: SessionKey, run: Cancellable) -> None:
+    def __init__(
+        self, turns: SessionTurns, key: SessionKey, run: Holder, lines: SessionLines
+    ) -> None:
         self.run = run
-        self.has_come = anyio.Event()
+        self.key = key
+        self.has_entered = anyio.Event()
+        self.is_in_line = False
+        self.has_come = False
         self._turns = turns
-        self._key = key
+        self._lines = lines
+        self._ahead: Turn | None = None
+        self._news = anyio.Event()
 
-    def leave(self) -> None:
-        """Let the next one go ahead; doing it twice is fine."""
-        self._turns.leave(self._key, self)
+    def follow(self, ahead: Turn | None) -> None:
+        """Enter only after this one of the same process."""
+        self._ahead = ahead
+
+    def look(self) -> None:
+        """See again where this one stands: somebody has left."""
+        self._news.set()
+
+    async def wait(self, *, interrupt: bool = False) -> None:
+        """Join the line and wait until it is this one's turn, unless it is already.
+
+        Raises:
+            SessionError: the line cannot be read or written.
+        """
+        if self.has_come:
+            return
+        if self._ahead is not None:
+            await self._ahead.has_entered.wait()
+            self._ahead = None
+        standing = await self._enter(interrupt=interrupt)
+        while standing.position != 0:
+            # Behind another one of this process there is nothing to see before that has left.
+            with anyio.move_on_after(POLL_S if self._turns.is_first(self) else RENEW_S):
+                await self._news.wait()
+            self._news = anyio.Event()
+            standing = await self.renew()
+        self.has_come = True
+
+    async def enter_if_free(self) -> None:
+        """Join the line if nobody is in it.
+
+        Raises:
+            SessionBusyError: somebody is.
+            SessionError: the line cannot be read or written.
+        """
+        standing = await self._enter(only_if_free=True)
+        if standing.position is None:
+            self.is_in_line = False
+            raise SessionBusyError(standing.head or "")
+        self.has_come = True
+
+    async def renew(self) -> Standing:
+        """Stay in the line; a place that was lost with the store is taken anew if nobody has it.
+
+        Raises:
+            SessionError: the line cannot be read or written.
+        """
+        standing = await self._lines.renew(self.key, self.run.id, lease_s=LEASE_S)
+        if standing.position is None and self.is_in_line:
+            standing = await self._enter()
+        return standing
+
+    async def leave(self) -> None:
+        """Let the next one go ahead; doing it twice is fine. Never raises; bounded in time."""
+        self.has_entered.set()
+        try:
+            if self.is_in_line:
+                self.is_in_line = False
+                with anyio.move_on_after(LEAVE_TIMEOUT_S, shield=True), suppress(SessionError):
+                    # What fails here is mended by the lease running out.
+                    await self._lines.leave(self.key, self.run.id)
+        finally:
+            self._turns.forget(self)
+
+    async def _enter(self, *, interrupt: bool = False, only_if_free: bool = False) -> Standing:
+        self.is_in_line = True  # before: a call that is cut off may have happened
+        try:
+            return await self._lines.enter(
+                self.key,
+                self.run.id,
+                lease_s=LEASE_S,
+                interrupt=interrupt,
+                only_if_free=only_if_free,
+            )
+        finally:
+            self.has_entered.set()
 
 
 class SessionTurns:
-    """The lines of all sessions that have a call running; a session without one takes no memory."""
+    """The turns of all runs of a runtime; a session without a run takes no memory."""
 
     def __init__(self) -> None:
-        self._lines: dict[SessionKey, deque[Turn]] = {}
+        self._here: dict[SessionKey, deque[Turn]] = {}
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._here)
 
-    def enter(self, key: SessionKey, run: Cancellable, concurrency: Concurrency) -> Turn:
-        """Join the line of a session; `has_come` is set when it is this one's turn.
+    def add(
+        self, key: SessionKey, run: Holder, lines: SessionLines, concurrency: Concurrency
+    ) -> Turn:
+        """Make a place behind those of this process; it is not in the store's line yet.
 
         Raises:
-            SessionBusyError: a call is running and `concurrency` is `reject`.
+            SessionBusyError: `concurrency` is `reject`, and this process runs a call.
         """
-        turn = Turn(self, key, run)
-        line = self._lines.get(key)
-        if concurrency == "parallel":
-            turn.has_come.set()
-            return turn
-        if line is None:
-            self._lines[key] = deque((turn,))
-            turn.has_come.set()
-            return turn
-        if concurrency == "reject":
-            raise SessionBusyError(line[0].run.id)
+        turn = Turn(self, key, run, lines)
+        here = self._here.get(key)
+        if here is None:
+            here = self._here[key] = deque()
+        elif concurrency == "reject":
+            raise SessionBusyError(here[0].run.id)
         if concurrency == "interrupt":
-            for earlier in line:
+            for earlier in here:
                 earlier.run.cancel("interrupted")
-        line.append(turn)
+        turn.follow(here[-1] if here else None)
+        here.append(turn)
         return turn
 
-    def leave(self, key: SessionKey, turn: Turn) -> None:
-        """Take a turn out of its line."""
-        line = self._lines.get(key)
-        if line is None or turn not in line:
+    def is_first(self, turn: Turn) -> bool:
+        """Whether nobody of this process is ahead."""
+        return self._here[turn.key][0] is turn
+
+    def forget(self, turn: Turn) -> None:
+        """Take a turn out, and let the others of this process look who is next."""
+        here = self._here.get(turn.key)
+        if here is None or turn not in here:
             return
-        line.remove(turn)
-        if line:
-            line[0].has_come.set()
+        here.remove(turn)
+        if here:
+            here[0].look()
         else:
-            del self._lines[key]
+            del self._here[turn.key]
+
+    async def keep(self, *, may_be_interrupted: bool) -> None:
+        """Renew all leases, now and then, until cancelled; runs that lost theirs are cancelled.
+
+        Args:
+            may_be_interrupted: Whether calls in other processes interrupt runs of this one.
+        """
+        period_s = INTERRUPT_POLL_S if may_be_interrupted else RENEW_S
+        limiter = anyio.Semaphore(_RENEWED_AT_ONCE)
+        while True:
+            await anyio.sleep(period_s)
+            async with anyio.create_task_group() as tasks:
+                for turn in [turn for here in self._here.values() for turn in here]:
+                    if turn.has_come:
+                        tasks.start_soon(partial(self._keep_one, turn, limiter))
+
+    async def _keep_one(self, turn: Turn, limiter: anyio.Semaphore) -> None:
+        async with limiter:
+            if not turn.is_in_line:
+                return
+            try:
+                standing = await turn.renew()
+            except SessionError as error:
+                # The store is down for everybody: nobody else can have taken the turn.
+                logger.debug("run %s: its turn was not renewed: %s", turn.run.id, error)
+                return
+        if standing.is_interrupted:
+            turn.run.cancel("interrupted")
+        elif standing.position != 0 and turn.is_in_line:
+            logger.warning("run %s lost its session to run %s", turn.run.id, standing.head)
+            turn.run.cancel("session_lost")

@@ -238,6 +238,7 @@ class Runtime:
                     await self._report_end("failed")
                 else:
                     generations.spawn(self.clock.run)
+                    generations.spawn(self.runs.keep_turns)
                     if self._reporter is not None:
                         self._reporter.beat_soon()
                     if self._on_open is not None:
@@ -292,7 +293,7 @@ class Runtime:
 
     # ---- invocations -------------------------------------------------------------------------
 
-    def invoke(self, invocation: Invocation) -> Run:
+    async def invoke(self, invocation: Invocation) -> Run:
         """Start a run; it sees the caller's context variables.
 
         Raises:
@@ -305,7 +306,7 @@ class Runtime:
         generation = self.generation
         if generation is None:
             raise NotReadyError("the runtime is not open")
-        return self.runs.start(invocation, generation)
+        return await self.runs.start(invocation, generation)
 
     # ---- what the platform and /health are told ----------------------------------------------
 

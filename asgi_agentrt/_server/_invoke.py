@@ -35,7 +35,7 @@ async def invoke(runtime: Runtime, scope: Scope, receive: Receive, send: Send) -
         await answer_nobody(send)
         return
     try:
-        run = runtime.invoke(parse_invocation(body))
+        run = await runtime.invoke(parse_invocation(body))
     except InvocationError as error:
         raise as_http_error(error) from error
     if _wants_json(scope):

@@ -12,6 +12,7 @@ import pytest
 
 from asgi_agentrt import AgentApp, AgentRuntimeASGI, Msg, SessionContext
 from asgi_agentrt._server._answers import STATUS
+from asgi_agentrt._session import SessionHold
 from tests.support.driver import (
     JSON_HEADERS,
     LIMIT_S,
@@ -364,7 +365,7 @@ async def test_a_session_that_cannot_be_read_is_an_internal_error(
         raise SessionError("redis://hunter2 is down")
 
     async with serving(echo) as agent:
-        monkeypatch.setattr(agent.runtime.session, "load_context_state", fail)
+        monkeypatch.setattr(SessionHold, "load_state", fail)
         answer = await call(agent)
         whole = await call(agent, invocation(accept="application/json"))
     body = {"error": {"code": "INTERNAL", "message": "the session could not be loaded"}}

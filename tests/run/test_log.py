@@ -38,6 +38,13 @@ async def test_a_listener_is_over_when_the_log_is_closed_and_read() -> None:
         await subscription.wait()  # returns at once
 
 
+async def test_the_first_listener_misses_nothing_however_late_it_comes() -> None:
+    log = RunLog()
+    write(log)
+    assert [event.number for event in log.subscribe().take()] == [1]
+    assert log.subscribe().take() == []
+
+
 async def test_every_listener_gets_every_event() -> None:
     log = RunLog()
     first, second = log.subscribe(), log.subscribe()
@@ -96,6 +103,7 @@ async def test_a_listener_that_leaves_is_not_waited_for() -> None:
 
 async def test_without_a_listener_the_writer_never_waits() -> None:
     log = RunLog()
+    log.subscribe().close()
     for _ in range(10):
         write(log, UNSENT_LIMIT_BYTES)
     with anyio.fail_after(LIMIT_S):

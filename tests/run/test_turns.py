@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Literal
 
 import anyio
 import pytest
+from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asgi_agentrt._run import _turns
 from asgi_agentrt._run._admission import Admission, Place
 from asgi_agentrt._run._turns import SessionTurns, Turn
-from asgi_agentrt._session import SessionKey
-from asgi_agentrt.exceptions import OverloadedError, SessionBusyError
+from asgi_agentrt._session import SessionKey, Standing
+from asgi_agentrt._session._line import Entry
+from asgi_agentrt._session._lines import LineTable
+from asgi_agentrt.exceptions import OverloadedError, SessionBusyError, SessionError
+from tests.support.driver import LIMIT_S
 
 KEY = SessionKey("", "s1")
 Concurrency = Literal["queue", "reject", "interrupt", "parallel"]
@@ -21,87 +28,212 @@ Concurrency = Literal["queue", "reject", "interrupt", "parallel"]
 class Call:
     """What stands in the line."""
 
-    def __init__(self, name: str = "run") -> None:
+    def __init__(self, name: str) -> None:
         self.id = name
         self.cancelled: list[str] = []
 
-    def cancel(self, reason: Literal["interrupted"]) -> None:
+    def cancel(self, reason: Literal["interrupted", "session_lost"]) -> None:
         self.cancelled.append(reason)
 
 
-async def test_a_queue_is_served_in_order() -> None:
-    turns = SessionTurns()
-    line = [turns.enter(KEY, Call(), "queue") for _ in range(3)]
-    assert [turn.has_come.is_set() for turn in line] == [True, False, False]
-    line[0].leave()
-    assert [turn.has_come.is_set() for turn in line] == [True, True, False]
-    line[0].leave()  # again, which means nothing
-    assert not line[2].has_come.is_set()
-    line[1].leave()
-    assert line[2].has_come.is_set()
-    line[2].leave()
-    assert len(turns) == 0
+class Lines:
+    """The lines of a store, in memory, whose tickets a test can take away."""
+
+    def __init__(self) -> None:
+        self.table = LineTable()
+        self.is_down = False
+
+    async def enter(self, key: SessionKey, ticket: str, /, **how: Any) -> Standing:
+        await self._reach()
+        return self.table.enter(key, ticket, Entry(**how))
+
+    async def renew(self, key: SessionKey, ticket: str, /, *, lease_s: float) -> Standing:
+        await self._reach()
+        return self.table.renew(key, ticket, lease_s)
+
+    async def leave(self, key: SessionKey, ticket: str, /) -> None:
+        await self._reach()
+        self.table.leave(key, ticket)
+
+    async def save_in_turn(self, *_: Any) -> str:
+        raise NotImplementedError
+
+    async def _reach(self) -> None:
+        await checkpoint()
+        if self.is_down:
+            raise SessionError("the store is down")
 
 
-async def test_who_gives_up_waiting_lets_the_others_move_up() -> None:
-    turns = SessionTurns()
-    line = [turns.enter(KEY, Call(), "queue") for _ in range(3)]
-    line[1].leave()
-    assert not line[2].has_come.is_set()
-    line[0].leave()
-    assert line[2].has_come.is_set()
+class Callers:
+    """Callers of one session in two processes, and the order in which they got their turns."""
+
+    def __init__(self, tasks: TaskGroup) -> None:
+        self.lines = Lines()
+        self.processes = [SessionTurns(), SessionTurns()]
+        self.order: list[str] = []
+        self._tasks = tasks
+        self._scopes: dict[Turn, anyio.CancelScope] = {}
+        self._changed = anyio.Event()
+
+    def call(
+        self, name: str, *, process: int = 0, concurrency: Concurrency = "queue"
+    ) -> tuple[Call, Turn]:
+        call = Call(name)
+        turn = self.processes[process].add(KEY, call, self.lines, concurrency)
+
+        scope = self._scopes[turn] = anyio.CancelScope()
+
+        async def wait() -> None:
+            with scope:
+                await turn.wait(interrupt=concurrency == "interrupt")
+                self.order.append(name)
+                self._changed.set()
+
+        self._tasks.start_soon(wait)
+        return call, turn
+
+    async def give_up(self, turn: Turn) -> None:
+        """Stop waiting, as a cancelled run does."""
+        self._scopes[turn].cancel()
+        await anyio.wait_all_tasks_blocked()
+        await turn.leave()
+
+    async def until(self, *order: str) -> None:
+        with anyio.fail_after(LIMIT_S):
+            while self.order != list(order):
+                await self._changed.wait()
+                self._changed = anyio.Event()
 
 
-async def test_reject_names_the_run_that_holds_the_session() -> None:
-    turns = SessionTurns()
-    first = turns.enter(KEY, Call("first"), "reject")
-    with pytest.raises(SessionBusyError) as caught:
-        turns.enter(KEY, Call("second"), "reject")
-    assert caught.value.run_id == "first"
-    first.leave()
-    assert turns.enter(KEY, Call("third"), "reject").has_come.is_set()
+@pytest.fixture
+async def callers() -> AsyncIterator[Callers]:
+    async with anyio.create_task_group() as tasks:
+        yield Callers(tasks)
+        tasks.cancel_scope.cancel()
 
 
-async def test_interrupt_cancels_everybody_before() -> None:
-    turns = SessionTurns()
-    calls = [Call(str(number)) for number in range(3)]
-    line = [turns.enter(KEY, call, "interrupt") for call in calls]
-    assert [len(call.cancelled) for call in calls] == [2, 1, 0]
-    assert not line[2].has_come.is_set()  # not before the cancelled ones have cleaned up
-    line[0].leave()
-    line[1].leave()
-    assert line[2].has_come.is_set()
+async def test_a_queue_is_served_in_order(callers: Callers) -> None:
+    turns = [callers.call(name)[1] for name in "abc"]
+    await callers.until("a")
+    await turns[0].leave()
+    await callers.until("a", "b")
+    await turns[0].leave()  # again, which means nothing
+    await turns[1].leave()
+    await callers.until("a", "b", "c")
+    await turns[2].leave()
+    assert len(callers.processes[0]) == len(callers.lines.table) == 0
 
 
-async def test_parallel_waits_for_nobody_and_leaves_no_trace() -> None:
-    turns = SessionTurns()
-    line = [turns.enter(KEY, Call(), "parallel") for _ in range(3)]
-    assert all(turn.has_come.is_set() for turn in line)
-    assert len(turns) == 0
-    for turn in line:
-        turn.leave()
+async def test_who_gives_up_waiting_lets_the_others_move_up(callers: Callers) -> None:
+    turns = [callers.call(name)[1] for name in "abc"]
+    await callers.until("a")
+    await callers.give_up(turns[1])
+    await turns[0].leave()
+    await callers.until("a", "c")
 
 
-@given(steps=st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=60))
-def test_a_session_is_never_held_by_two_and_no_turn_is_lost(steps: list[tuple[bool, int]]) -> None:
-    async def main() -> None:
-        turns = SessionTurns()
-        keys = [SessionKey("", f"s{number}") for number in range(2)]
-        lines: dict[SessionKey, list[Turn]] = {key: [] for key in keys}
-        for enters, number in steps:
-            key = keys[number % 2]
-            line = lines[key]
-            if enters:
-                line.append(turns.enter(key, Call(), "queue"))
-            elif line:
-                line.pop(number % len(line)).leave()
-            for each in lines.values():
-                assert [turn.has_come.is_set() for turn in each] == [
-                    place == 0 for place in range(len(each))
-                ]
-            assert len(turns) == sum(bool(each) for each in lines.values())
+async def test_a_call_in_another_process_waits_its_turn_too(callers: Callers) -> None:
+    first = callers.call("here")[1]
+    await callers.until("here")
+    callers.call("there", process=1)
+    await anyio.wait_all_tasks_blocked()
+    assert callers.order == ["here"]
+    await first.leave()
+    await callers.until("here", "there")
 
-    anyio.run(main)
+
+async def test_reject_names_the_run_that_holds_the_session(callers: Callers) -> None:
+    first = callers.call("first", concurrency="reject")[1]
+    await callers.until("first")
+    with pytest.raises(SessionBusyError) as here:
+        callers.processes[0].add(KEY, Call("second"), callers.lines, "reject")
+    assert here.value.run_id == "first"
+    other = callers.processes[1].add(KEY, Call("third"), callers.lines, "reject")
+    with pytest.raises(SessionBusyError) as there:
+        await other.enter_if_free()
+    assert there.value.run_id == "first"
+    await other.leave()
+    await first.leave()
+    again = callers.processes[1].add(KEY, Call("fourth"), callers.lines, "reject")
+    await again.enter_if_free()
+    assert again.has_come
+
+
+async def test_interrupt_cancels_everybody_before(callers: Callers) -> None:
+    made = []
+    for number in range(3):
+        made.append(callers.call(str(number), concurrency="interrupt"))
+        if number == 0:
+            await callers.until("0")
+    assert [len(call.cancelled) for call, _ in made] == [2, 1, 0]
+    await callers.give_up(made[1][1])
+    assert callers.order == ["0"]  # not before the cancelled one has cleaned up
+    await made[0][1].leave()
+    await callers.until("0", "2")
+
+
+async def test_interrupt_reaches_another_process(
+    callers: Callers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_turns, "INTERRUPT_POLL_S", 0.01)
+    call, turn = callers.call("here", concurrency="interrupt")
+    await callers.until("here")
+    callers.call("there", process=1, concurrency="interrupt")
+    await keep_until(callers.processes[0], lambda: bool(call.cancelled))
+    assert set(call.cancelled) == {"interrupted"}
+    await turn.leave()
+    await callers.until("here", "there")
+
+
+async def test_a_run_whose_lease_ran_out_is_told_that_the_session_is_another_s(
+    callers: Callers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_turns, "INTERRUPT_POLL_S", 0.01)
+    call, _ = callers.call("paused")
+    await callers.until("paused")
+    callers.lines.table.leave(KEY, "paused")  # as when the lease has run out and was dropped
+    callers.call("next", process=1)
+    await callers.until("paused", "next")
+    await keep_until(callers.processes[0], lambda: bool(call.cancelled))
+    assert set(call.cancelled) == {"session_lost"}
+
+
+async def test_a_place_that_was_lost_with_the_store_is_taken_anew(
+    callers: Callers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_turns, "INTERRUPT_POLL_S", 0.01)
+    call, _ = callers.call("a")
+    await callers.until("a")
+    callers.lines.table.leave(KEY, "a")  # the store was emptied
+    await keep_until(callers.processes[0], lambda: len(callers.lines.table) == 1)
+    assert call.cancelled == []
+
+
+async def test_a_store_that_is_down_ends_no_run_and_is_told_to_who_waits(
+    callers: Callers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_turns, "INTERRUPT_POLL_S", 0.01)
+    call, turn = callers.call("a")
+    await callers.until("a")
+    callers.lines.is_down = True
+    with pytest.raises(SessionError):
+        await callers.processes[1].add(KEY, Call("b"), callers.lines, "queue").wait()
+    await turn.leave()  # cannot reach it, and does not mind
+    assert call.cancelled == []
+
+
+async def keep_until(turns: SessionTurns, is_done: Callable[[], bool]) -> None:
+    """Renew the leases of a process until something has happened."""
+    async with anyio.create_task_group() as tasks:
+
+        async def keep() -> None:
+            await turns.keep(may_be_interrupted=True)
+
+        tasks.start_soon(keep)
+        with anyio.fail_after(LIMIT_S):
+            while not is_done():
+                await checkpoint()
+        tasks.cancel_scope.cancel()
 
 
 async def test_places_are_given_in_the_order_of_asking() -> None:

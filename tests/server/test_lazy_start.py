@@ -378,7 +378,8 @@ def test_what_a_run_uses_is_closed_after_it_when_the_event_loop_ends(
         """Leave a run behind that no request waits for."""
         await ask(agent)
         message: Any = {"name": "user", "content": "hang", "role": "user"}
-        listener = agent.runtime.invoke(Invocation("s1", message)).log.subscribe()
+        run = await agent.runtime.invoke(Invocation("s1", message))
+        listener = run.log.subscribe()
         with anyio.fail_after(5):
             await listener.wait()
         assert len(agent.runtime.runs) == 1
