@@ -3,7 +3,7 @@
 from ._app_base import AgentApp, SessionContext
 from ._message import Msg
 from ._runtime import Runtime, runtime
-from ._server import AgentRuntimeASGI, AgentRuntimeMiddleware
+from ._server import AgentRuntimeASGI, AgentRuntimeMiddleware, host_user
 
 __all__ = [
     "AgentApp",
@@ -12,5 +12,6 @@ __all__ = [
     "Msg",
     "Runtime",
     "SessionContext",
+    "host_user",
     "runtime",
 ]

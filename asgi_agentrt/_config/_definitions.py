@@ -192,6 +192,9 @@ class SessionConfig(Section):
             options=get_args(Concurrency),
         ),
     ] = "queue"
+    routes: Annotated[bool, Flag(doc="Whether `GET` and `DELETE /sessions/{id}` are served")] = (
+        False
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -16,6 +16,7 @@ from .._config import RuntimeConfig
 from .._runtime import OnRestart, Runtime
 from .._types import ASGIApp, Receive, Scope, Send
 from ..exceptions import LifecycleError
+from ._access import Identity
 from ._attach import attach
 from ._instance import Instance, Options
 from ._lifespan import serve_lifespan
@@ -40,12 +41,15 @@ class AgentRuntimeASGI:
         platform: Whether to report to the platform that the configuration names.
         on_restart: Called, in the event loop, when the platform asks for a restart; it may be
             async. Without it, a restart is a reload: a guest does not exit its host.
+        identity: Given a request (Starlette's `HTTPConnection`), returns the id of its user, or
+            None for nobody, who gets 401; it may be async. `asgi_agentrt.host_user` takes the
+            user from the host's own login. Without it, `metadata.user_id` is believed.
     """
 
     # Channels' URLRouter takes a `path()` that leads here for a prefix, and cuts it off.
     _path_routing = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is an option of its own
         self,
         project: str | os.PathLike[str] = ".",
         *,
@@ -53,9 +57,16 @@ class AgentRuntimeASGI:
         app: object = None,
         platform: bool = True,
         on_restart: OnRestart | None = None,
+        identity: Identity | None = None,
     ) -> None:
         self._options = Options(
-            Path(project).absolute(), config, app, platform, on_restart, contextvars.copy_context()
+            project=Path(project).absolute(),
+            config=config,
+            app=app,
+            platform=platform,
+            on_restart=on_restart,
+            identity=identity,
+            context=contextvars.copy_context(),
         )
         # Older releases of anyio find these by their names.
         self._instances: RunVar[Instance] = RunVar(f"asgi_agentrt {next(_numbers)}")

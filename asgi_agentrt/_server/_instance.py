@@ -17,6 +17,7 @@ from .._config import RuntimeConfig
 from .._runtime import OnRestart, Runtime, Status
 from .._types import Scope
 from ..exceptions import AgentRuntimeError, NotReadyError
+from ._access import Identity
 from ._advice import how_to_wire
 from ._exit import ExitHook
 from ._signals import StopNotice
@@ -38,6 +39,7 @@ class Options:
     app: object
     platform: bool
     on_restart: OnRestart | None
+    identity: Identity | None
     context: contextvars.Context
 
 
@@ -125,6 +127,11 @@ class Instance:
         """Close at the end of the process, whoever has it open; no request starts it again."""
         self._has_ended = True
         await self._shut_down()
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who says whose a request is; None without anybody."""
+        return self._options.identity
 
     # ---- requests ----------------------------------------------------------------------------
 

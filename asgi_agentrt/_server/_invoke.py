@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from typing import Any
 
 import anyio
@@ -12,6 +11,7 @@ from .._run import Run
 from .._runtime import Runtime
 from .._types import Receive, Scope, Send
 from ..exceptions import InvocationError
+from ._access import Identity, check_api_key, identify
 from ._answers import HTTPError, answer_nobody, as_http_error, encode_body, send_json
 from ._body import ClientLeftError, header, read_json_body
 from ._parsing import parse_invocation
@@ -19,14 +19,17 @@ from ._stream import EventStream
 from ._watch import ClientWatch
 
 
-async def invoke(runtime: Runtime, scope: Scope, receive: Receive, send: Send) -> None:
+async def invoke(
+    runtime: Runtime, identity: Identity | None, scope: Scope, receive: Receive, send: Send
+) -> None:
     """Read the request, start a run, and answer with its events or its outcome.
 
     Raises:
         HTTPError: the request is refused; nothing was sent.
     """
     server = runtime.config.server
-    _check_api_key(scope, server)
+    check_api_key(scope, server)
+    user_id = await identify(identity, scope)
     try:
         body = await read_json_body(
             scope, receive, limit_bytes=server.max_body_bytes, timeout_s=server.send_timeout
@@ -35,7 +38,7 @@ async def invoke(runtime: Runtime, scope: Scope, receive: Receive, send: Send) -
         await answer_nobody(send)
         return
     try:
-        run = await runtime.invoke(parse_invocation(body))
+        run = await runtime.invoke(parse_invocation(body, user_id))
     except InvocationError as error:
         raise as_http_error(error) from error
     if _wants_json(scope):
@@ -49,17 +52,6 @@ async def invoke(runtime: Runtime, scope: Scope, receive: Receive, send: Send) -
             keep_run=server.on_disconnect == "continue",
         )
         await stream.serve(receive, send)
-
-
-def _check_api_key(scope: Scope, server: ServerConfig) -> None:
-    if server.api_key is None:
-        return
-    scheme, _, key = (header(scope, b"authorization") or "").partition(" ")
-    given = key.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
-    if not hmac.compare_digest(given, server.api_key.encode()):
-        raise HTTPError(
-            "UNAUTHORIZED", "a valid API key is required", [(b"www-authenticate", b"Bearer")]
-        )
 
 
 def _wants_json(scope: Scope) -> bool:

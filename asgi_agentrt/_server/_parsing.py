@@ -17,8 +17,12 @@ MAX_DEPTH = 64
 _MEDIA = ("image", "audio", "video", "data")
 
 
-def parse_invocation(body: bytes) -> Invocation:
+def parse_invocation(body: bytes, user_id: str | None = None) -> Invocation:
     """Return what the body of `POST /invoke` asks for.
+
+    Args:
+        body: What the client sent.
+        user_id: Who sent it; None where nobody knows, and `metadata.user_id` is believed.
 
     Raises:
         InvalidRequestError: it is not JSON, or a field is missing or of the wrong type.
@@ -30,10 +34,12 @@ def parse_invocation(body: bytes) -> Invocation:
     if confirm is not None and not _is_list(confirm):
         _fail("confirm must be a list")
     metadata = _object(request, "metadata", "metadata")
+    if user_id is None:
+        user_id = _id(metadata, "user_id", "metadata.user_id", required=False)
     return Invocation(
         session_id=_id(request, "session_id", "session_id", required=True),
         message=_message(request, is_optional=confirm is not None),
-        user_id=_id(metadata, "user_id", "metadata.user_id", required=False),
+        user_id=user_id,
         metadata=metadata,
         confirm=confirm,
     )

@@ -6,8 +6,10 @@ from contextlib import suppress
 
 import anyio
 
+from .._runtime import Runtime
 from .._types import Receive, Scope, Send
 from ..exceptions import NotReadyError
+from . import _sessions as sessions
 from ._answers import HTTPError, as_http_error, send_empty, send_error
 from ._health import health, live, ready
 from ._instance import Instance
@@ -20,6 +22,8 @@ _METHODS = {
     "/health/live": ("GET", "HEAD", "OPTIONS"),
     "/health/ready": ("GET", "HEAD", "OPTIONS"),
 }
+
+_SESSION_METHODS = ("GET", "HEAD", "DELETE", "OPTIONS")
 
 # A health check that is the first request waits this long for the start that it has begun.
 _FIRST_HEALTH_WAIT_S = 1.0
@@ -38,26 +42,35 @@ async def _dispatch(
     instance: Instance, scope: Scope, receive: Receive, send: Send, *, is_head: bool
 ) -> None:
     location = locate(scope)
-    methods = _METHODS.get(location.path) if location is not None else None
-    if location is None or methods is None:
+    path = "" if location is None else location.path
+    methods = _SESSION_METHODS if path.startswith(sessions.PREFIX) else _METHODS.get(path)
+    if methods is None:
         raise HTTPError("NOT_FOUND", "there is POST /invoke and GET /health")
     allow = (b"allow", ", ".join(methods).encode())
     if scope["method"] not in methods:
         raise HTTPError("METHOD_NOT_ALLOWED", f"allowed: {', '.join(methods)}", [allow])
     if scope["method"] == "OPTIONS":
         await send_empty(send, 204, [allow])
-    elif location.path == "/invoke":
-        try:
-            runtime = await instance.ready(scope)
-        except NotReadyError as error:
-            raise as_http_error(error) from error
-        await invoke(runtime, scope, receive, send)
-    elif location.path == "/health/live":
+    elif path == "/invoke":
+        runtime = await _ready(instance, scope)
+        await invoke(runtime, instance.identity, scope, receive, send)
+    elif path == "/health/live":
         await live(send, is_head=is_head)
+    elif path.startswith(sessions.PREFIX):
+        runtime = await _ready(instance, scope)
+        session_id = path[len(sessions.PREFIX) :]
+        await sessions.handle_session(runtime, instance.identity, session_id, scope, send)
     else:
         await _start_if_nobody_did(instance, scope)
-        answer = health if location.path == "/health" else ready
+        answer = health if path == "/health" else ready
         await answer(instance, send, is_head=is_head)
+
+
+async def _ready(instance: Instance, scope: Scope) -> Runtime:
+    try:
+        return await instance.ready(scope)
+    except NotReadyError as error:
+        raise as_http_error(error) from error
 
 
 async def _start_if_nobody_did(instance: Instance, scope: Scope) -> None:
