@@ -17,11 +17,12 @@ import anyio.to_thread
 
 from ._agentscope import Adapter, McpServer, Toolbox, load_adapter, require_asyncio
 from ._concurrency import absorb_native_cancellation, run_bounded
-from ._config import RuntimeConfig, load_config
+from ._config import McpServerConfig, RuntimeConfig, load_config
 from ._message import Msg, WireMessage, to_wire
 from ._project import LoadedApp, adopt_app, load_project, users_traceback
 from ._providers import is_builtin_provider, open_model
-from ._session import Sessions, SessionStore, open_store
+from ._session import Sessions, open_store
+from ._shelf import Close, Open, Shelf
 from ._slots import Slots
 from .exceptions import StartupError
 
@@ -97,26 +98,28 @@ class Generation:
 
     Attributes:
         number: 1 for the first, one more at each reload.
-        owner: The runtime that this belongs to.
+        owner: The runtime that this belongs to; its generations share a shelf.
         settled: Set when it is open, or `error` says why it is not.
         closed: Set when everything is closed.
         opening: What is being opened, for who wants to say what a start hangs at.
     """
 
-    def __init__(self, source: Source, config: RuntimeConfig, number: int, owner: object) -> None:
+    def __init__(
+        self, source: Source, config: RuntimeConfig, *, number: int, owner: object, shelf: Shelf
+    ) -> None:
         self.source = source
         self.config = config
         self.number = number
         self.owner = owner
         self.models = Slots("model", {})
         self.servers: tuple[McpServer, ...] = ()
-        self.store: SessionStore
         self.sessions: Sessions
         self.app: LoadedApp
         self.settled = anyio.Event()
         self.closed = anyio.Event()
         self.error: Exception | SystemExit | None = None
         self.opening = "config"
+        self._shelf = shelf
         self._retired = anyio.Event()
         self._life = anyio.CancelScope()
         self._adapter: Adapter | None = None
@@ -245,10 +248,7 @@ class Generation:
         await self._open_models(stack)
         await self._open_servers(stack)
         self.opening = "session"
-        self.store = await stack.enter_async_context(
-            open_store(self.config.session, self.source.project)
-        )
-        self.sessions = Sessions(self.store)
+        self.sessions = await self._take(stack, "session", self.config.session, self._open_sessions)
         self.opening = "app.py"
         self.app = await self._load_app()
         stack.callback(self.app.unload)
@@ -289,8 +289,9 @@ class Generation:
         models: dict[str, Any] = {}
         for name, config in self.config.models.items():
             self.opening = f"models.{name}"
-            models[name], close = await open_model(name, config)
-            self._push_closing(stack, f"models.{name}", close)
+            models[name] = await self._take(
+                stack, f"models.{name}", config, partial(open_model, name, config)
+            )
         self.models = Slots("model", models)
 
     async def _open_servers(self, stack: AsyncExitStack) -> None:
@@ -299,13 +300,8 @@ class Generation:
         await self._load_adapter()
         servers: list[McpServer] = []
         for name, config in self.config.mcp_servers.items():
-            try:
-                server = self.adapter.mcp_server(name, config, cwd=str(self.source.project))
-            except ValueError as error:
-                raise StartupError(f"mcp_servers.{name}", str(error)) from error
-            self._push_closing(stack, f"mcp_servers.{name}", server.aclose)
-            server.start()
-            servers.append(server)
+            open_it = partial(self._open_server, name, config)
+            servers.append(await self._take(stack, f"mcp_servers.{name}", config, open_it))
         self.servers = tuple(servers)
         for server in servers:
             if server.required:
@@ -317,6 +313,25 @@ class Generation:
             for server in servers:
                 await server.settled()
         self._toolbox = self.adapter.toolbox(servers)
+
+    async def _open_server(self, name: str, config: McpServerConfig) -> tuple[McpServer, Close]:
+        try:
+            server = self.adapter.mcp_server(name, config, cwd=str(self.source.project))
+        except ValueError as error:
+            raise StartupError(f"mcp_servers.{name}", str(error)) from error
+        server.start()
+        return server, server.aclose
+
+    async def _open_sessions(self) -> tuple[Sessions, Close]:
+        opened = open_store(self.config.session, self.source.project)
+        store = await opened.__aenter__()
+        return Sessions(store), partial(opened.__aexit__, None, None, None)
+
+    async def _take(self, stack: AsyncExitStack, name: str, config: object, open_it: Open) -> Any:
+        """Open a resource, or go on with the one that another generation opened from the same."""
+        resource, give_back = await self._shelf.take((name, config), open_it)
+        self._push_closing(stack, name, give_back)
+        return resource
 
     def _push_closing(self, stack: AsyncExitStack, what: str, close: Callable[[], Any]) -> None:
         stack.push_async_callback(

@@ -19,6 +19,7 @@ LAYERS = {
     "_concurrency": 1,
     "_importing": 1,
     "_message": 1,
+    "_shelf": 1,
     "_slots": 1,
     "_config": 2,
     "_app_base": 2,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakMethod
 
 from ._mcp_faults import McpCallError, is_connection_loss, was_never_sent
 from ._mcp_link import CallExpiredError, Link, LinkLostError, McpClient
@@ -48,7 +49,7 @@ class McpServer:
         self.config = config
         self.required = config.required
         self._tools: tuple[Any, ...] = ()
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[WeakMethod[Callable[[], None]]] = []
         self._owner = Owner(
             name,
             url=config.url if config.transport != "stdio" else None,
@@ -79,8 +80,8 @@ class McpServer:
         return self._tools
 
     def subscribe(self, on_tools: Callable[[], None]) -> None:
-        """Have `on_tools` called whenever the list of tools has changed."""
-        self._listeners.append(on_tools)
+        """Have a method called whenever the list of tools has changed, while its object lives."""
+        self._listeners.append(WeakMethod(on_tools))
 
     def start(self) -> None:
         """Begin to connect, in a task that outlives the caller's; starting twice is fine."""
@@ -153,8 +154,10 @@ class McpServer:
     def _set_tools(self, tools: tuple[Any, ...]) -> None:
         if tools != self._tools:
             self._tools = tools
-            for on_tools in self._listeners:
-                on_tools()
+            self._listeners = [listener for listener in self._listeners if listener() is not None]
+            for listener in self._listeners:
+                if (on_tools := listener()) is not None:
+                    on_tools()
 
 
 class _NeverSentError(Exception):

@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 from .._config import RuntimeConfig
 from .._generation import Generation, Source
 from .._run import RunPool
+from .._shelf import Shelf
 from ..exceptions import AgentRuntimeError, StartupError
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Generations:
         self._context = context
         self._open: list[Generation] = []
         self._number = 0
+        self._shelf = Shelf()
         self._switching = anyio.Lock()
 
     async def open_first(self, config: RuntimeConfig) -> None:
@@ -111,7 +113,9 @@ class Generations:
 
     async def _open_one(self, config: RuntimeConfig) -> Generation:
         self._number += 1
-        generation = Generation(self._source, config, self._number, self._owner)
+        generation = Generation(
+            self._source, config, number=self._number, owner=self._owner, shelf=self._shelf
+        )
         self._open.append(generation)
         self.spawn(generation.hold)
         try:
