@@ -1,6 +1,7 @@
-"""Projects with a real agent, served by a real uvicorn, and a client that insists on the protocol.
+"""Projects with a real agent, and clients that insist on every rule of a stream.
 
-Waits block the thread: tests that use a server here have no event loop of their own.
+They are served by a uvicorn of their own (`served`), whose waits block the thread, or in the event
+loop of the test (`here`).
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 
+from asgi_agentrt import AgentRuntimeASGI
+from tests.support import driver
 from tests.support.driver import parse_frames
 from tests.support.mcp_server import PROGRAM
 from tests.support.process import ROOT, Process, uvicorn
@@ -241,3 +245,22 @@ def processes_with(mark: str) -> list[int]:
                 if mark.encode() in (entry / "environ").read_bytes():
                     found.append(int(entry.name))
     return found
+
+
+@contextlib.asynccontextmanager
+async def here(folder: Path, app: object = None) -> AsyncGenerator[AgentRuntimeASGI]:
+    """Serve a project in this event loop, with `app` in place of its own if given."""
+    agent = AgentRuntimeASGI(folder, app=app)
+    with anyio.fail_after(120):
+        async with agent.lifespan():
+            assert agent.runtime.status == "healthy"
+            yield agent
+
+
+async def invoke(
+    agent: AgentRuntimeASGI, text: str = "go", session: str = "s1", **fields: Any
+) -> Answer:
+    """Call an agent that is served here, and read its whole answer."""
+    exchange = await driver.call(agent, driver.invocation(session, text, **fields))
+    assert exchange.status == 200, exchange.content
+    return answer_of(exchange.content)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
@@ -16,27 +14,12 @@ from tests.support import driver
 from tests.support.llm import MODEL
 from tests.support.scripted_llm import ScriptedLLM
 
-from .invoking import GENERATION, Answer, Server, answer_of, model, project, served, with_path
+from .invoking import GENERATION, Server, answer_of, here, invoke, model, project, served, with_path
 
 pytestmark = [
     pytest.mark.skipif(not GENERATION, reason="needs AgentScope"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
-
-
-@contextlib.asynccontextmanager
-async def here(folder: Path) -> AsyncGenerator[AgentRuntimeASGI]:
-    """Serve a project in this event loop."""
-    agent = AgentRuntimeASGI(folder)
-    with anyio.fail_after(30):
-        async with agent.lifespan():
-            yield agent
-
-
-async def invoke(agent: AgentRuntimeASGI, text: str = "go", **fields: Any) -> Answer:
-    exchange = await driver.call(agent, driver.invocation("s1", text, **fields))
-    assert exchange.status == 200, exchange.content
-    return answer_of(exchange.content)
 
 
 # A real model
@@ -106,6 +89,28 @@ async def test_the_message_has_the_annotated_class_and_any_does_for_an_agent(
     assert described["content"].startswith(TAKEN[annotation])
     assert "".join(chunk["content"] for chunk in chunks) == "Good day."
     assert "What a day!" in str(scripted.requests[0]["messages"])
+
+
+UNKNOWN = {
+    1: {"type": "base64", "media_type": "application/pdf", "data": "AAAA"},
+    2: {"type": "url", "url": "no url"},
+}
+
+
+async def test_a_block_that_agentscope_does_not_take_is_the_callers_mistake(
+    tmp_path: Path, scripted: ScriptedLLM
+) -> None:
+    config = {"models": {"main": model("say", scripted.base_url)}}
+    content = [{"type": "text", "text": "Look!"}, {"type": "data", "source": UNKNOWN[GENERATION]}]
+    async with here(project(tmp_path, config)) as agent:
+        request = driver.invocation("s1", content, accept="application/json")
+        exchange = await driver.call(agent, request)
+        assert exchange.status == 400
+        assert exchange.error_code == "INVALID_REQUEST"
+        assert exchange.json["error"]["message"].startswith("message.content[1]")
+        streamed = answer_of((await driver.call(agent, driver.invocation("s1", content))).content)
+        assert streamed.failed
+        assert streamed.messages == [exchange.json]
 
 
 @pytest.mark.parametrize("as_events", [False, True])
