@@ -59,6 +59,9 @@ class Run:
         self.generation = generation
         self._invocation = invocation
         self._scope = anyio.CancelScope()
+        # Also when only its session is still to be saved and freed: what was answered in full is
+        # not called cancelled because somebody interrupts or leaves while that takes its time.
+        self._has_ended = False
         self._context = SessionContext(
             session_id=invocation.session_id,
             run_id=self.id,
@@ -69,7 +72,7 @@ class Run:
 
     def cancel(self, reason: CancelReason) -> None:
         """Ask the run to end; the first reason counts, and a run that has ended stays as it is."""
-        if self._context.cancel_reason is None and not self.log.is_closed:
+        if self._context.cancel_reason is None and not self._has_ended:
             self._context.cancel_reason = reason
             self._scope.cancel()
 
@@ -99,12 +102,18 @@ class Run:
             absorb_native_cancellation()
             self.error = RunCancelledError(self._context.cancel_reason or "shutdown")
         finally:
-            # The session is free before the last event says so: who calls again on seeing it
-            # must not find the session busy.
-            if turn is not None:
-                await turn.leave()
-            place.leave()
-            self._finish()
+            self._has_ended = True
+            try:
+                # The session is free before the last event says so: who calls again on seeing it
+                # must not find the session busy.
+                if turn is not None:
+                    await turn.leave()
+            except Exception:
+                # A store of somebody else's: its faults end neither the others nor the answer.
+                logger.exception("run %s: its session was not freed", self.id)
+            finally:
+                place.leave()
+                self._finish()
 
     def _finish(self) -> None:
         if self._context.cancel_reason is not None:
@@ -153,6 +162,7 @@ class Run:
             absorb_native_cancellation()
             await self._save(hold, is_failed=True)
             raise
+        self._has_ended = True
         await self._save(hold, is_failed=False)
 
     async def _save(self, hold: SessionHold, *, is_failed: bool) -> None:

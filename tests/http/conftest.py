@@ -15,21 +15,16 @@ from tests.support.process import Process, uvicorn
 Served: TypeAlias = tuple[Process, str]
 Serve: TypeAlias = Callable[..., Served]
 
-# The two HTTP parsers of uvicorn, each with another event loop.
-IMPLEMENTATIONS = {
-    "h11": ("--http", "h11", "--loop", "asyncio"),
-    "httptools": ("--http", "httptools", "--loop", "uvloop"),
-}
+# The two HTTP parsers of uvicorn, each with another event loop; not every environment has both.
+IMPLEMENTATIONS = {"h11": ("--http", "h11", "--loop", "asyncio")}
+if importlib.util.find_spec("httptools") and importlib.util.find_spec("uvloop"):
+    IMPLEMENTATIONS["httptools"] = ("--http", "httptools", "--loop", "uvloop")
 
 
 @pytest.fixture(scope="session", params=IMPLEMENTATIONS)
 def implementation(request: pytest.FixtureRequest) -> str:
-    """A parser of uvicorn's; httptools and uvloop are not in every environment."""
+    """A parser of uvicorn's."""
     name: str = request.param
-    if name != "h11" and not (
-        importlib.util.find_spec("httptools") and importlib.util.find_spec("uvloop")
-    ):
-        pytest.skip("httptools and uvloop are not installed here")
     return name
 
 

@@ -171,9 +171,7 @@ async def test_what_is_no_json_is_named_by_type_and_path(
     assert "hunter2" not in caplog.text
 
 
-@pytest.mark.parametrize(
-    "make", [circular, lambda: deep(3000), lambda: deep(100_000)], ids=["circle", "deep", "abyss"]
-)
+@pytest.mark.parametrize("make", [circular, lambda: deep(100_000)], ids=["circle", "abyss"])
 async def test_what_has_no_end_is_an_error_and_not_a_crash(make: Callable[[], Any]) -> None:
     content = make()
     async with serving(yielding({"content": content}, "after")) as agent:

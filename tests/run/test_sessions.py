@@ -11,8 +11,10 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from asgi_agentrt import Msg, SessionContext, runtime
-from asgi_agentrt._session import SessionKey
+from asgi_agentrt._run._turns import Turn
+from asgi_agentrt._session import SessionHold, SessionKey
 from tests.support.driver import (
+    LIMIT_S,
     Exchange,
     call,
     invocation,
@@ -271,6 +273,48 @@ async def test_sixty_calls_at_once_lose_no_update() -> None:
             for number in range(3)
         ]
     assert states == [{"n": 20}] * 3
+
+
+async def test_a_call_that_has_answered_in_full_is_not_interrupted_while_it_saves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    saving, go_on = anyio.Event(), anyio.Event()
+    save = SessionHold.save_state
+
+    async def save_slowly(hold: SessionHold, state: object) -> None:
+        saving.set()
+        await go_on.wait()
+        await save(hold, state)
+
+    monkeypatch.setattr(SessionHold, "save_state", save_slowly)
+    async with (
+        serving(counting, session={"concurrency": "interrupt"}) as agent,
+        open_stream(agent, invocation(content="first")) as first,
+    ):
+        with anyio.fail_after(LIMIT_S):
+            await saving.wait()
+        async with open_stream(agent, invocation(content="second")) as second:
+            await second.started()
+            go_on.set()
+            await first.ended()
+            await second.ended()
+    assert first.events[-1].body["metadata"] == {"done": True}
+    assert texts(second.events) == ["['first', 'second']"]
+
+
+@pytest.mark.parametrize("fault", [OSError("no disk"), RuntimeError("a plug-in of somebody's")])
+async def test_the_last_event_comes_even_if_the_session_cannot_be_freed(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    async def fail(turn: Turn) -> None:
+        raise fault
+
+    async with serving(counting) as agent:
+        monkeypatch.setattr(Turn, "leave", fail)
+        answer = await call(agent)
+        assert answer.events[-1].body["metadata"] == {"done": True}
+        # Nobody else is troubled.
+        assert (await call(agent, invocation("other"))).status == 200
 
 
 # ---- admission ---------------------------------------------------------------------------------
