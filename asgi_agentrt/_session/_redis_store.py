@@ -25,7 +25,11 @@ T = TypeVar("T")
 PREFIX: Final = "asgi_agentrt"
 
 _CONNECT_TIMEOUT_S: Final = 5.0
-_ANSWER_TIMEOUT_S: Final = 10.0
+_ANSWER_TIMEOUT_S: Final = 5.0
+_RETRIES: Final = 2
+_RETRY_PAUSE_S: Final = 0.1
+# More calls at once wait for a connection, each for as long as for an answer.
+_CONNECTIONS: Final = 64
 # Decoding so much takes a millisecond at most: less than a thread is worth.
 _INLINE_BYTES: Final = 65536
 
@@ -154,13 +158,8 @@ async def open_redis(config: SessionConfig) -> RedisStore:
         raise StartupError("session", "the redis backend needs session.url")
     if not on_asyncio():
         raise StartupError("session", "the redis backend needs asyncio, this is trio")
-    redis = require("redis.asyncio", extra="redis", needed_for="the redis session backend")
     try:
-        client = redis.from_url(
-            config.url,
-            socket_connect_timeout=_CONNECT_TIMEOUT_S,
-            socket_timeout=_ANSWER_TIMEOUT_S,
-        )
+        client = _connect(config.url)
     except ValueError:
         # Without the cause: its text holds the URL.
         raise StartupError("session", "session.url is no Redis URL") from None
@@ -170,6 +169,26 @@ async def open_redis(config: SessionConfig) -> RedisStore:
         await client.aclose()
         raise StartupError("session", str(error)) from error.__cause__
     return RedisStore(client, ttl_s=config.ttl)
+
+
+def _connect(url: str) -> Any:
+    """Return a client; options in the URL's query have precedence over these."""
+    redis = require("redis.asyncio", extra="redis", needed_for="the redis session backend")
+    errors = require("redis.exceptions", extra="redis", needed_for="the redis session backend")
+    backoff = require("redis.backoff", extra="redis", needed_for="the redis session backend")
+    retry = require("redis.asyncio.retry", extra="redis", needed_for="the redis session backend")
+    pool = redis.BlockingConnectionPool.from_url(
+        url,
+        max_connections=_CONNECTIONS,
+        timeout=_ANSWER_TIMEOUT_S,
+        socket_connect_timeout=_CONNECT_TIMEOUT_S,
+        socket_timeout=_ANSWER_TIMEOUT_S,
+        # A connection that broke is replaced; who has waited his time for an answer has waited.
+        retry=retry.Retry(
+            backoff.ConstantBackoff(_RETRY_PAUSE_S), _RETRIES, (errors.ConnectionError,)
+        ),
+    )
+    return redis.Redis.from_pool(pool)
 
 
 def _redis_key(key: SessionKey, kind: Literal["session", "line"]) -> str:

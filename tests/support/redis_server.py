@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import random
 import shutil
 import socket
 import subprocess
@@ -19,6 +20,15 @@ needs_redis = pytest.mark.skipif(
     SERVER is None or importlib.util.find_spec("redis") is None,
     reason="needs redis-server and redis-py",
 )
+
+
+def free_port(*, below: int = 65_536) -> int:
+    """Return a port of the loopback that nobody listens on."""
+    for port in random.sample(range(20_000, below), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
 
 
 class RedisServer:
