@@ -35,52 +35,40 @@ class Server:
     """
 
     name: str
-    command: tuple[str, ...]
+    command: str
     ready: str
     has_lifespan: bool = True
     tells_signals: bool = True
     exit_code: int = 0
 
     def arguments(self, port: int) -> list[str]:
-        return [part.format(bin=BIN, port=port) for part in self.command]
+        program, *rest = self.command.format(port=port).split()
+        return [str(BIN / program), *rest]
 
 
-_GUNICORN = "{bin}/gunicorn hosts:app -b 127.0.0.1:{port} -k "
-_HYPERCORN = "{bin}/hypercorn hosts:app -b 127.0.0.1:{port}"
+_HYPERCORN = "hypercorn hosts:app -b 127.0.0.1:{port}"
+_GUNICORN = "gunicorn hosts:app -b 127.0.0.1:{port}"
 SERVERS = {
     server.name: server
     for server in (
         Server(
             "uvicorn",
-            tuple(["{bin}/uvicorn", "hosts:app", "--port", "{port}"]),
+            "uvicorn hosts:app --port {port}",
             "Uvicorn running on",
             exit_code=-signal.SIGTERM,
         ),
-        Server("hypercorn", tuple(_HYPERCORN.split()), "Running on", tells_signals=False),
-        Server("hypercorn -w 0", tuple(f"{_HYPERCORN} -w 0".split()), "Running on"),
-        Server(
-            "hypercorn -k trio",
-            tuple(f"{_HYPERCORN} -k trio".split()),
-            "Running on",
-            tells_signals=False,
-        ),
-        Server(
-            "granian",
-            tuple(["{bin}/granian", "--interface", "asgi", "hosts:app", "--port", "{port}"]),
-            "Started worker-1",
-        ),
+        Server("hypercorn", _HYPERCORN, "Running on", tells_signals=False),
+        Server("hypercorn -w 0", f"{_HYPERCORN} -w 0", "Running on"),
+        Server("hypercorn -k trio", f"{_HYPERCORN} -k trio", "Running on", tells_signals=False),
+        Server("granian", "granian hosts:app --interface asgi --port {port}", "Started worker-1"),
         Server(
             "daphne",
-            tuple(["{bin}/daphne", "hosts:app", "-p", "{port}"]),
+            "daphne hosts:app -p {port}",
             "Listening on TCP address",
             has_lifespan=False,
         ),
-        Server("gunicorn asgi", tuple(f"{_GUNICORN} asgi".split()), "Listening at"),
-        Server(
-            "gunicorn uvicorn",
-            tuple(f"{_GUNICORN} uvicorn_worker.UvicornWorker".split()),
-            "Listening at",
-        ),
+        Server("gunicorn asgi", f"{_GUNICORN} -k asgi", "Listening at"),
+        Server("gunicorn uvicorn", f"{_GUNICORN} -k uvicorn_worker.UvicornWorker", "Listening at"),
     )
 }
 

@@ -50,14 +50,14 @@ def test_the_life_of_an_agent(name: str, site: str) -> None:
     places = {prefix: way if server.has_lifespan else "lazy" for prefix, way in SITES[site].items()}
     with serving(server, site) as (process, client):
         at_once = sum(way != "lazy" for way in places.values())
-        process.expect(r"(MARK a started[\s\S]*){%d}" % at_once)
+        process.expect("(?s)" + "MARK a started.*" * at_once)
         for number, (prefix, way) in enumerate(places.items(), 1):
             health = client.get(f"{prefix}/health")
             assert (health.status_code, health.json()["started_by"]) == (200, way)
             assert said(client, f"{prefix}/invoke") == "a with memory"
             with stream(client, f"{prefix}/invoke"):
                 pass
-            process.expect(r"(MARK a left: disconnected[\s\S]*){%d}" % number, limit_s=10)
+            process.expect("(?s)" + "MARK a left: disconnected.*" * number, limit_s=10)
         if site != "root":
             assert client.get("/health").json() == {"host": "fine"}
 
