@@ -323,6 +323,12 @@ loop = asyncio.new_event_loop()
     [
         # As daphne leaves its loop: stopped, and not closed.
         ("loop.run_until_complete(start())", 1),
+        # And as it leaves threads: idle, and told to end with the task that they were started for.
+        (
+            "task = loop.create_task(start()); task.add_done_callback(lambda _: loop.stop())\n"
+            "loop.run_forever()",
+            1,
+        ),
         ("loop.run_until_complete(start()); loop.close()", 0),
         # As a2wsgi has it: in a thread that does not keep the process alive.
         (
@@ -333,7 +339,7 @@ loop = asyncio.new_event_loop()
         # A worker that was forked after the start must not close what belongs to its parent.
         ("loop.run_until_complete(start()); pid = os.fork()\nif pid: os.waitpid(pid, 0)", 1),
     ],
-    ids=["stopped loop", "closed loop", "loop in a thread", "forked child"],
+    ids=["stopped loop", "idle threads", "closed loop", "loop in a thread", "forked child"],
 )
 def test_the_end_of_the_process_closes_what_nobody_stopped(end: str, stops: int) -> None:
     done = subprocess.run(
