@@ -96,8 +96,8 @@ def _pytest(
     except subprocess.CalledProcessError as error:
         print(f"{env.name} could not be made: {error}", flush=True)
         return 1, Counter(error=1)
-    runner = ["-m", "coverage", "run", "-m"] if options.cover else ["-m"]
-    command = [env.program("python"), *runner, "pytest", "--color=no", *arguments]
+    measure = ["-m", "coverage", "run"] if options.cover and env.is_measured else []
+    command = [env.program("python"), *measure, "-m", "pytest", "--color=no", *arguments]
     said, counted = [f"\n{env.name}:\n"], Counter[str]()
     with subprocess.Popen(command, cwd=ROOT, stdout=PIPE, stderr=STDOUT, text=True) as running:
         for line in running.stdout or ():
