@@ -85,20 +85,19 @@ def make_agent() -> Any:
 async def test_a_run_ends_on_the_models_and_servers_that_it_began_with(
     tmp_path: Path, scripted: ScriptedLLM
 ) -> None:
-    old = {
-        "models": {"main": calling("calc", "pid", scripted.base_url)},
-        "mcp_servers": {"calc": stdio()},
-    }
+    old_model = calling("calc", "pid", scripted.base_url)
+    new_model = model("say:New.", scripted.base_url)
+    old = {"models": {"main": old_model}, "mcp_servers": {"calc": stdio()}}
     app = Patient()
     async with here(project(tmp_path, old), app) as agent:
         request = driver.invocation("s1", metadata={"waits": True})
         pids = [(await invoke(agent, session="s0")).result]
         async with driver.open_stream(agent, request) as running:
             await running.next_event()
-            configure(tmp_path, {**old, "models": {"main": model("say:New.", scripted.base_url)}})
+            configure(tmp_path, {"models": {"main": new_model}})
             await agent.reload()
             assert (await invoke(agent, session="s2")).text == "waitingNew."
-            configure(tmp_path, old)
+            configure(tmp_path, {**old, "mcp_servers": {"calc": stdio(call_timeout=50)}})
             await agent.reload()
             pids.append((await invoke(agent, session="s3")).result)
             assert not running.is_over
@@ -112,6 +111,30 @@ async def test_a_run_ends_on_the_models_and_servers_that_it_began_with(
         assert exists(pids[1])
         assert agent.runtime.status == "healthy"
     assert not exists(pids[1])
+
+
+async def test_an_mcp_server_that_a_reload_does_not_change_stays_as_it_is(
+    tmp_path: Path, scripted: ScriptedLLM
+) -> None:
+    """Its process, too; in the middle of a run as well."""
+    old = {
+        "models": {"main": calling("calc", "pid", scripted.base_url)},
+        "mcp_servers": {"calc": stdio()},
+    }
+    app = Patient()
+    async with here(project(tmp_path, old), app) as agent:
+        request = driver.invocation("s1", metadata={"waits": True})
+        async with driver.open_stream(agent, request) as running:
+            await running.next_event()
+            configure(tmp_path, {**old, "server": {"ping_interval": 5}})
+            await agent.reload()
+            pid = (await invoke(agent, session="s2")).result
+            app.may_go_on.set()
+            await running.ended()
+            assert answer_of(running.content).result == pid
+        await agent.reload()
+        assert (await invoke(agent, session="s3")).result == pid
+    assert not exists(pid)
 
 
 async def test_a_reload_whose_mcp_server_is_down_leaves_everything_as_it_was(
