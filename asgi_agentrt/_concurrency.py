@@ -80,7 +80,7 @@ async def run_bounded(
 class WakeUp:
     """A flag that one task waits for and anyone sets; waiting takes the flag down again.
 
-    A bare future costs half of what an `anyio.Event` for each wait would (asyncio), and a stream
+    On asyncio it is a bare future, which is cheaper than an `anyio.Event` for each wait: a stream
     waits once for each event that it sends.
     """
 

@@ -3,7 +3,7 @@
 sse-starlette's encoder writes every kind of frame. Its package is not imported: doing so replaces
 `uvicorn.Server.handle_exit` for the whole process, and a guest must leave its host alone. The one
 module that holds the encoder is loaded by its file. Messages, the hot path, are one line of JSON
-under a number, which needs no encoder: a format string is 30 times faster.
+under a number, for which a format string does.
 """
 
 from __future__ import annotations
