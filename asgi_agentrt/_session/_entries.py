@@ -106,8 +106,9 @@ class ChainedEntries:
         self._known: set[str] = set()
         self._document: Document | None = None
         self._version: Version | None = None
-        # What a save that did not come to its end may or may not have written.
-        self._unsure: Document | None = None
+        # What saves that did not come to their ends may have written, or may yet: a server that
+        # was held up carries out what it was sent before. Only one can, all are for one version.
+        self._unsure: list[Document] = []
         self._turns = 1
 
     async def read(self, names: Collection[str]) -> Document | None:
@@ -142,31 +143,33 @@ class ChainedEntries:
         except SessionConflictError:
             raise
         except BaseException:
-            self._unsure = document
+            self._unsure.append(document)
             raise
         self._document, self._version = document, version
         self._turns = 0
+        self._unsure.clear()
 
     async def _learn(self, names: Collection[str]) -> None:
         new = set(names) - self._known
         known = self._known | new
         # Some stores return only what they are asked for.
         is_seen = self._version is not None and new <= (self._document or {}).keys()
-        if not is_seen or self._unsure is not None:
+        if not is_seen or self._unsure:
             await self._reload(new)
         self._known = known
 
     async def _reload(self, new: Collection[str] = ()) -> None:
         stored = await self._store.load(self._key, names=self._known.union(new))
         self._check(stored)
+        if stored.version != self._version:
+            self._unsure.clear()
         self._document, self._version = stored
-        self._unsure = None
 
     def _check(self, stored: Stored) -> None:
         """Raise when the session is not any more what this call knows, or may have made it."""
         if self._version is None or stored.version == self._version:
             return
-        if self._unsure is not None and _agree(self._unsure, stored.document, self._known):
+        if any(_agree(document, stored.document, self._known) for document in self._unsure):
             self._turns = 0
             return
         if not _agree(self._document, stored.document, self._known):

@@ -26,7 +26,7 @@ PREFIX: Final = "asgi_agentrt"
 
 _CONNECT_TIMEOUT_S: Final = 5.0
 _ANSWER_TIMEOUT_S: Final = 5.0
-_RETRIES: Final = 2
+_RETRIES: Final = 1
 _RETRY_PAUSE_S: Final = 0.1
 # More calls at once wait for a connection, each for as long as for an answer.
 _CONNECTIONS: Final = 64
