@@ -477,10 +477,11 @@ async def test_a_long_answer_in_json_mode_is_whole() -> None:
 
 @pytest.mark.parametrize("on_disconnect", ["cancel", "continue"])
 async def test_leaving_a_json_answer_does_what_leaving_a_stream_does(on_disconnect: str) -> None:
-    go_on, ended = anyio.Event(), anyio.Event()
+    began, go_on, ended = anyio.Event(), anyio.Event(), anyio.Event()
     reasons: list[str | None] = []
 
     async def app(msg: Msg, ctx: SessionContext) -> AsyncIterator[str]:
+        began.set()
         try:
             yield "first"
             await go_on.wait()
@@ -490,7 +491,8 @@ async def test_leaving_a_json_answer_does_what_leaving_a_stream_does(on_disconne
 
     async with serving(app, on_disconnect=on_disconnect) as agent:
         async with open_stream(agent, invocation(accept="application/json")) as answer:
-            await until(lambda: len(agent.runtime.runs))
+            with anyio.fail_after(LIMIT_S):
+                await began.wait()
         assert not answer.sent
         if on_disconnect == "continue":
             go_on.set()

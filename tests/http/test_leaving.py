@@ -76,6 +76,28 @@ async def test_a_client_that_leaves_cancels_its_run() -> None:
         assert texts((await call(agent)).events) == ["call 2", "finished"]
 
 
+async def test_the_answer_to_a_client_that_left_is_ended_all_the_same() -> None:
+    """Whoever stands between us and the client (a middleware, a span) waits for its end."""
+
+    class Listening(Exchange):
+        async def send(self, message: Message) -> None:
+            self.sent.append(message)
+            self._notify()
+
+    patient = Patient()
+    async with (
+        serving(patient.function()) as agent,
+        open_stream(agent, exchange=Listening(invocation())) as answer,
+    ):
+        await answer.next_event()
+    assert answer.is_complete
+    assert [message["type"] for message in answer.sent] == [
+        "http.response.start",
+        *["http.response.body"] * (len(answer.sent) - 1),
+    ]
+    assert [message.get("more_body", False) for message in answer.sent[1:]].count(False) == 1
+
+
 async def test_a_client_that_leaves_before_the_app_spoke_cancels_its_run() -> None:
     started, cancelled = anyio.Event(), anyio.Event()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from typing import Any
@@ -11,8 +12,11 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from asgi_agentrt import Msg, SessionContext, runtime
+from asgi_agentrt._generation import Generation
+from asgi_agentrt._run import _run
 from asgi_agentrt._run._turns import Turn
 from asgi_agentrt._session import SessionHold, SessionKey
+from asgi_agentrt.exceptions import SessionError
 from tests.support.driver import (
     LIMIT_S,
     Exchange,
@@ -315,6 +319,85 @@ async def test_the_last_event_comes_even_if_the_session_cannot_be_freed(
         assert answer.events[-1].body["metadata"] == {"done": True}
         # Nobody else is troubled.
         assert (await call(agent, invocation("other"))).status == 200
+
+
+# ---- faults that are not the app's -------------------------------------------------------------
+
+
+def error_of(answer: Exchange) -> Any:
+    """The error of a stream that ends as it should."""
+    error, done = (event.body for event in answer.events[-2:])
+    assert done["metadata"] == {"done": True, "error": True}
+    return error["error"]
+
+
+async def test_a_fault_of_ours_is_internal_and_ends_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(generation: Generation, session_id: str) -> None:
+        raise RuntimeError("hunter2")
+
+    async with serving(counting) as agent:
+        with monkeypatch.context() as patch:
+            patch.setattr(Generation, "enter_run", fail)
+            answer = await call(agent)
+        assert error_of(answer) == {"code": "INTERNAL", "message": "the runtime failed"}
+        assert (await call(agent)).events[-1].body["metadata"] == {"done": True}
+    assert "hunter2" in caplog.text
+    assert answer.headers["x-run-id"] in caplog.text
+
+
+async def test_a_store_that_does_not_save_in_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(hold: SessionHold, state: object) -> None:
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(_run, "SAVE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(SessionHold, "save_state", hang)
+    async with serving(counting) as agent:
+        answer = await call(agent)
+    assert texts(answer.events[:1] + answer.events[-1:]) == ["['hello']"]
+    assert error_of(answer) == {"code": "INTERNAL", "message": "the session could not be saved"}
+
+
+@pytest.mark.parametrize("concurrency", ["queue", "interrupt", "reject"])
+async def test_a_store_that_cannot_say_whose_turn_it_is_is_told(
+    monkeypatch: pytest.MonkeyPatch, concurrency: str
+) -> None:
+    async def fail(turn: Turn, **_: object) -> None:
+        raise SessionError("redis://hunter2 is down")
+
+    monkeypatch.setattr(Turn, "wait", fail)
+    monkeypatch.setattr(Turn, "enter_if_free", fail)
+    async with serving(counting, session={"concurrency": concurrency}) as agent:
+        answer = await call(agent)
+        assert len(agent.runtime.runs) == 0
+    error = {"code": "INTERNAL", "message": "the session store is not available"}
+    if concurrency == "reject":  # asked before the stream begins
+        assert (answer.status, answer.json) == (500, {"error": error})
+    else:
+        assert error_of(answer) == error
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("is_running", [True, False], ids=["running", "waiting"])
+async def test_an_event_loop_that_goes_down_still_lets_streams_end(is_running: bool) -> None:
+    """As asyncio.run() does at its end: every task is cancelled, without our scopes."""
+    async with (
+        serving(counting) as agent,
+        open_stream(agent, invocation(content="wait")) as first,
+    ):
+        await first.next_event()
+        async with open_stream(agent, invocation(content="wait")) as second:
+            await second.started()
+            answer = first if is_running else second
+            [task] = [
+                task
+                for task in asyncio.all_tasks()
+                if task.get_name() == f"asgi_agentrt run {answer.headers['x-run-id']}"
+            ]
+            task.cancel()
+            await answer.ended()
+        assert error_of(answer)["code"] == ("APP_ERROR" if is_running else "CANCELLED")
 
 
 # ---- admission ---------------------------------------------------------------------------------
