@@ -126,9 +126,11 @@ def test_below_a_server_s_root_path(name: str, is_kept: bool) -> None:
 
 
 def test_a_root_app_that_cannot_start_ends_the_server_which_says_why_once() -> None:
-    with pytest.raises(AssertionError, match="ended") as failed:
-        with serving(UVICORN, "root", env={"BROKEN": "1"}):
-            pass
+    with (
+        pytest.raises(AssertionError, match="ended") as failed,
+        serving(UVICORN, "root", env={"BROKEN": "1"}),
+    ):
+        pass
     said_by_server = str(failed.value)
     assert said_by_server.count("on_startup: OSError: no database") == 1
     assert "asgi_agentrt/" not in said_by_server  # of a traceback, the user's part
@@ -149,7 +151,9 @@ def test_a_host_serves_on_without_an_agent_that_cannot_start(site: str) -> None:
 
 
 def test_startup_failure_fail_ends_a_host_too() -> None:
-    with pytest.raises(AssertionError, match="exit code 3") as failed:
-        with serving(UVICORN, "wrapped", env={"BROKEN": "1"}, startup_failure="fail"):
-            pass
+    with (
+        pytest.raises(AssertionError, match="exit code 3") as failed,
+        serving(UVICORN, "wrapped", env={"BROKEN": "1"}, startup_failure="fail"),
+    ):
+        pass
     assert str(failed.value).count("on_startup: OSError: no database") == 1
