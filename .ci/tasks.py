@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from subprocess import PIPE, STDOUT
 
-from environments import ROOT, Environment, demo, lint, suites, uv
+from environments import HOME, ROOT, Environment, demo, lint, suites, uv
 
 NOTHING_COLLECTED = 5
 # As pytest orders them; what it counts and is not named here keeps its place at the end.
@@ -85,7 +85,8 @@ def _pytest(
 ) -> tuple[int, Counter[str]]:
     """Make an environment and run its tests; return the exit code and what was counted.
 
-    `quietly` holds the output back until the end, for when others run at the same time.
+    `quietly` holds the output back until the end, for when others run at the same time; in
+    `.venv/logs` it can be followed.
     """
     # Paths that were asked for take the place of the environment's own.
     chosen = any((ROOT / argument.partition("::")[0]).exists() for argument in options.rest)
@@ -98,17 +99,21 @@ def _pytest(
         return 1, Counter(error=1)
     measure = ["-m", "coverage", "run"] if options.cover and env.is_measured else []
     command = [env.program("python"), *measure, "-m", "pytest", "--color=no", *arguments]
-    said, counted = [f"\n{env.name}:\n"], Counter[str]()
-    with subprocess.Popen(command, cwd=ROOT, stdout=PIPE, stderr=STDOUT, text=True) as running:
+    counted = Counter[str]()
+    path = HOME / "logs" / f"{env.name}.txt"
+    path.parent.mkdir(exist_ok=True)
+    with (
+        path.open("w", encoding="utf-8", buffering=1) as log,
+        subprocess.Popen(command, cwd=ROOT, stdout=PIPE, stderr=STDOUT, text=True) as running,
+    ):
         for line in running.stdout or ():
-            if quietly:
-                said.append(line)
-            else:
+            log.write(line)
+            if not quietly:
                 print(line, end="", flush=True)
             if found := re.fullmatch(r"(?:=+ )?(\d+ \w+.*) in [\d.]+s\b.*\s*", line):
                 counted = _counts(found[1])
     if quietly:
-        print("".join(said), end="", flush=True)
+        print(f"\n{env.name}:\n{path.read_text(encoding='utf-8')}", end="", flush=True)
     # With a selection it is no fault that an environment has nothing to run; without one it is.
     if running.returncode == NOTHING_COLLECTED and options.rest:
         return 0, counted
