@@ -371,3 +371,10 @@ async def ask_agent(base_url: str, model_name: str, toolkit: Any) -> str:
 def test_a_server_says_what_the_config_requires() -> None:
     servers: list[McpServer] = [stdio(required=True), stdio(required=False)]
     assert [server.required for server in servers] == [True, False]
+
+
+@generation_1
+@pytest.mark.parametrize("permission", ["ask", "deny"])
+def test_a_restriction_that_1_x_cannot_keep_is_refused(permission: str) -> None:
+    with pytest.raises(ValueError, match=f"permission: {permission} needs AgentScope 2"):
+        stdio(permission=permission)

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 def mcp_server(
     name: str, config: McpServerConfig, *, cwd: str, timing: Timing = DEFAULT_TIMING
 ) -> McpServer:
-    """Return the server of a config entry, not started; `cwd` is where a stdio server runs."""
+    """Return the server of a config entry, not started; `cwd` is where a stdio server runs.
+
+    Raises:
+        ValueError: the entry restricts its tools, which this generation cannot.
+    """
+    if config.permission != "allow":
+        raise ValueError(f"permission: {config.permission} needs AgentScope 2.x")
     return McpServer(name, config, lambda: _Client(_client(name, config, cwd)), timing=timing)
 
 
