@@ -49,7 +49,8 @@ class SessionStore(Protocol):
     sessions ever seen, unless memory is where they are kept.
 
     Cancellation is let through. A cancelled `save` leaves the old document or the new one, never
-    half; which of them, only `load` can tell. Nobody goes on writing after `save` has ended.
+    half; which of them, only `load` can tell. Nobody goes on writing after a `save` that was
+    cancelled; after one that failed, a server may still carry out what it was sent.
     """
 
     async def load(self, key: SessionKey, /, *, names: Collection[str] = ()) -> Stored:

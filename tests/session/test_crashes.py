@@ -10,39 +10,68 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import pytest
 
-from asgi_agentrt._session import ABSENT, Sessions
+from asgi_agentrt._config import SessionConfig
+from asgi_agentrt._session import ABSENT, Sessions, Stored, open_store
 from asgi_agentrt._session._json_store import JsonStore
 from asgi_agentrt._session._session_files import SessionFiles
 from asgi_agentrt.exceptions import SessionError, StartupError
 from tests.support.process import ROOT, running
+from tests.support.redis_server import RedisServer, needs_redis
 
 from .doubles import files_in
 from .writer import KEY, document
 
 WRITER = Path(__file__).with_name("writer.py")
-KILLS = 64
+# A thousand take a quarter of an hour: for whoever changes how states are written.
+KILLS = int(os.environ.get("SESSION_KILLS", "64"))
+
+
+@pytest.fixture
+def load(folder: Path) -> Callable[[], Stored]:
+    files = SessionFiles(folder, ttl_s=None, check_cancelled=lambda: None)
+    return lambda: files.load(KEY)
 
 
 @pytest.mark.slow
-def test_kill_9_at_any_moment_leaves_the_old_state_or_the_new(folder: Path) -> None:
-    files = SessionFiles(folder, ttl_s=None, check_cancelled=lambda: None)
+def test_kill_9_at_any_moment_leaves_the_old_state_or_the_new(
+    folder: Path, load: Callable[[], Stored]
+) -> None:
+    kill_writers(str(folder), load)
+    # Whatever the dead left does not last.
+    for path in folder.glob(".*.tmp"):
+        os.utime(path, (time.time() - 3600,) * 2)
+    SessionFiles(folder, ttl_s=None, check_cancelled=lambda: None).open()
+    assert files_in(folder) == ["ann@s1.json"]
+
+
+@needs_redis
+@pytest.mark.slow
+def test_kill_9_of_who_saves_to_redis_leaves_the_old_state_or_the_new(redis: RedisServer) -> None:
+    async def load() -> Stored:
+        async with open_store(SessionConfig(backend="redis", url=redis.url), Path()) as store:
+            return await store.load(KEY)
+
+    kill_writers(redis.url, lambda: anyio.run(load))
+
+
+def kill_writers(place: str, load: Callable[[], Stored]) -> None:
     seen_new = seen_old = 0
-    with crashing_writer(folder) as writer:
+    with crashing_writer(place) as writer:
         assert writer.stdin
         assert writer.stdout
         for _ in range(KILLS):
             writer.stdin.write("go\n")
             writer.stdin.flush()
             saving, saved = kill_child(writer)
-            stored = files.load(KEY)
+            stored = load()
             assert stored.document is not None
             number = stored.document["first"]["n"]
             assert stored.document == document(number)
@@ -52,17 +81,12 @@ def test_kill_9_at_any_moment_leaves_the_old_state_or_the_new(folder: Path) -> N
             seen_new += number == saving
     assert seen_old + seen_new == KILLS
     assert seen_old > 0
-    # Whatever the dead left does not last.
-    for path in folder.glob(".*.tmp"):
-        os.utime(path, (time.time() - 3600,) * 2)
-    files.open()
-    assert files_in(folder) == ["ann@s1.json"]
 
 
 @contextmanager
-def crashing_writer(folder: Path) -> Generator[subprocess.Popen[str]]:
+def crashing_writer(place: str) -> Generator[subprocess.Popen[str]]:
     writer = subprocess.Popen(
-        [sys.executable, str(WRITER), "crash", str(folder)],
+        [sys.executable, str(WRITER), "crash", place],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -176,6 +200,24 @@ async def test_a_full_disk_leaves_the_old_state_and_recovers(small_disk: Path) -
     assert loaded == {"n": 1}
     await sessions.save_session_state("s1", memory={"n": 2})
     assert (sessions.state, sessions.reason) == ("up", None)
+
+
+async def test_lines_need_room_on_the_disk_and_leaving_needs_none(small_disk: Path) -> None:
+    store = JsonStore(small_disk / "sessions")
+    await store.open()
+    sessions = Sessions(store)
+    await sessions.lines.enter(KEY, "run", lease_s=60)
+    filling = small_disk / "filling"
+    with filling.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+    with pytest.raises(SessionError, match="cannot enter the line of the session: No space left"):
+        await sessions.lines.enter(KEY, "next", lease_s=60)
+    # Who is in the line keeps his place.
+    assert (await sessions.lines.enter(KEY, "other", lease_s=60, only_if_free=True)).head == "run"
+    await sessions.lines.leave(KEY, "run")
+    filling.unlink()
+    assert (await sessions.lines.enter(KEY, "next", lease_s=60)).position == 0
 
 
 async def test_a_read_only_disk_is_named_at_start_and_can_still_be_read(small_disk: Path) -> None:

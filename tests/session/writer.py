@@ -1,20 +1,26 @@
-"""A program that saves sessions until it is killed, or so many times; run by the tests.
+"""A program that uses sessions until it is killed, or so many times; run by the tests.
 
-writer.py crash FOLDER            for each line of input, a child that saves until it is killed
-writer.py count FOLDER NAME N     N times: one more under NAME, and one more under "shared"
+PLACE is a folder, or the URL of a Redis.
+
+writer.py crash PLACE            for each line of input, a child that saves until it is killed
+writer.py count PLACE NAME N     N times: one more under NAME, and one more under "shared"
+writer.py hold PLACE TICKET S    waits for its turn with a lease of S seconds, then does as told:
+                                 "save N", "renew", "leave"
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 
-from asgi_agentrt._session import SessionKey, Sessions
-from asgi_agentrt._session._json_store import JsonStore
+from asgi_agentrt._config import SessionConfig
+from asgi_agentrt._session import SessionHold, SessionKey, Sessions, SessionStore, open_store
 from asgi_agentrt.exceptions import SessionConflictError
 
 KEY = SessionKey("ann", "s1")
@@ -31,30 +37,37 @@ def document(number: int) -> dict[str, Any]:
     return {"first": {"n": number}, "filling": {"texts": [text] * (60 + number % 7 * 5)}}
 
 
-async def save_forever(folder: Path) -> None:
-    store = JsonStore(folder)
-    await store.open()
-    stored = await store.load(KEY)
-    version, number = stored.version, (stored.document or {"first": {"n": 0}})["first"]["n"]
-    while True:
-        number += 1
-        say(f"saving {number}")
-        version = await store.save(KEY, document(number), version)
-        say(f"saved {number}")
+def open_place(place: str) -> AbstractAsyncContextManager[SessionStore]:
+    config = SessionConfig(backend="redis", url=place) if "://" in place else SessionConfig()
+    return open_store(replace(config, save_dir=place), Path())
 
 
-def crash(folder: Path) -> None:
+async def save_forever(place: str) -> None:
+    async with open_place(place) as store:
+        stored = await store.load(KEY)
+        version, number = stored.version, (stored.document or {"first": {"n": 0}})["first"]["n"]
+        while True:
+            number += 1
+            say(f"saving {number}")
+            version = await store.save(KEY, document(number), version)
+            say(f"saved {number}")
+
+
+def crash(place: str) -> None:
     for _ in sys.stdin:
         if not (pid := os.fork()):
-            anyio.run(save_forever, folder)
+            anyio.run(save_forever, place)
         say(f"child {pid}")
         os.waitpid(pid, 0)
         say("dead")
 
 
-async def count(folder: Path, name: str, times: int) -> None:
-    store = JsonStore(folder)
-    await store.open()
+async def count(place: str, name: str, times: int) -> None:
+    async with open_place(place) as store:
+        await count_in(store, name, times)
+
+
+async def count_in(store: SessionStore, name: str, times: int) -> None:
     sessions = Sessions(store)
     mine = {"n": 0}
     for _ in range(times):
@@ -72,8 +85,44 @@ async def count(folder: Path, name: str, times: int) -> None:
             break
 
 
+async def hold(place: str, ticket: str, lease_s: float) -> None:
+    async with open_place(place) as store:
+        sessions = Sessions(store)
+        standing = await sessions.lines.enter(KEY, ticket, lease_s=lease_s)
+        say(f"entered {standing.position}")
+        while standing.position != 0:
+            await anyio.sleep(0.02)
+            standing = await sessions.lines.renew(KEY, ticket, lease_s=lease_s)
+        with sessions.hold(KEY, ticket) as held:
+            say(f"turn {(await held.load_state()).get('n')}")
+            for line in sys.stdin:  # nothing else goes on in this process meanwhile
+                say(await obey(line.split(), sessions, held, ticket, lease_s))
+
+
+async def obey(
+    words: list[str], sessions: Sessions, held: SessionHold, ticket: str, lease_s: float
+) -> str:
+    match words:
+        case ["save", number]:
+            try:
+                await held.save_state({"n": int(number)})
+                await sessions.save_session_state(KEY.session_id, KEY.user_id, memory=document(1))
+            except SessionConflictError:
+                return f"refused {number}"
+            return f"saved {number}"
+        case ["renew"]:
+            standing = await sessions.lines.renew(KEY, ticket, lease_s=lease_s)
+            return f"position {standing.position}"
+        case _:
+            await sessions.lines.leave(KEY, ticket)
+            return "left"
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "crash":
-        crash(Path(sys.argv[2]))
-    else:
-        anyio.run(count, Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
+    match sys.argv[1:]:
+        case ["crash", place]:
+            crash(place)
+        case ["count", place, name, times]:
+            anyio.run(count, place, name, int(times))
+        case ["hold", place, ticket, lease_s]:
+            anyio.run(hold, place, ticket, float(lease_s))
