@@ -10,7 +10,7 @@ import pytest
 from asgi_agentrt import AgentRuntimeASGI, AgentRuntimeMiddleware
 from asgi_agentrt._types import ASGIApp, Receive, Scope, Send
 from tests.support.in_process import Lifespan, ask, lifespan
-from tests.support.spies import Spy, agent_of, failing
+from tests.support.spies import Spy, agent_of, failing, logged
 
 
 async def test_a_first_message_that_is_shutdown_is_answered_without_a_start(
@@ -97,7 +97,7 @@ async def test_a_host_that_speaks_no_lifespan_is_tolerated(
         assert (await ask(app, "/agent/health")).json["started_by"] == "wrapped"
     assert server.sent == ["startup.complete", "shutdown.complete"]
     assert spy.record == ["started", "stopped"]
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert logged(caplog, logging.WARNING) == []
 
 
 async def test_a_host_that_fails_to_start_fails_the_whole(

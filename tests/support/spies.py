@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import anyio
+import pytest
 
 from asgi_agentrt import AgentApp, AgentRuntimeASGI, SessionContext
 
@@ -93,3 +94,12 @@ def failing(reason: str = "the database is down", times: int = 1) -> Callable[[]
 def agent_of(spy: Spy, **server: Any) -> AgentRuntimeASGI:
     """Return an agent that serves this app, with settings of the section `server`."""
     return AgentRuntimeASGI(config={**QUIET, "server": server}, app=spy)
+
+
+def logged(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    """Return what we logged from a level on; asyncio's debug mode talks on a busy machine, too."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno >= level and record.name.startswith("asgi_agentrt")
+    ]
