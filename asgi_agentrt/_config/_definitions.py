@@ -192,6 +192,13 @@ class SessionConfig(Section):
             options=get_args(Concurrency),
         ),
     ] = "queue"
+    lease: Annotated[
+        float,
+        Seconds(
+            doc="How long a worker that was killed, or is blocked, keeps its sessions from others",
+            at_least=1.0,
+        ),
+    ] = 15.0
     routes: Annotated[bool, Flag(doc="Whether `GET` and `DELETE /sessions/{id}` are served")] = (
         False
     )

@@ -171,24 +171,29 @@ class Whole(Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seconds(Kind):
-    """A time; `zero` says whether there may be none."""
+    """A time; `zero` says whether there may be none, `at_least` how short it may be."""
 
     zero: bool = False
+    at_least: float = 0.0
 
     def read(self, tree: Tree, at: Place) -> object:
         value = read_number(tree, at, wanted="expected a number of seconds")
         if value is BAD:
             return BAD
-        if value < 0 or (value == 0 and not self.zero):
-            limit = "at least 0" if self.zero else "above 0"
+        if value < self.at_least or (value == 0 and not self.zero):
+            has_lowest = self.zero or self.at_least
+            limit = f"at least {self.at_least:g}" if has_lowest else "above 0"
             return at.reject(f"must be {limit} seconds", tree)
         if value > _MAX_SECONDS:
             return at.reject(f"must be at most {_MAX_SECONDS:.0f} seconds", tree)
         return float(value)
 
     def schema(self) -> Schema:
-        lowest = {"minimum" if self.zero else "exclusiveMinimum": 0}
+        is_included = self.zero or self.at_least
+        lowest = {"minimum" if is_included else "exclusiveMinimum": self.at_least or 0}
         return {"anyOf": [{"type": "number", **lowest, "maximum": _MAX_SECONDS}, FROM_ENVIRONMENT]}
 
     def label(self) -> str:
-        return "seconds, from 0" if self.zero else "seconds, above 0"
+        if self.zero or self.at_least:
+            return f"seconds, from {self.at_least:g}"
+        return "seconds, above 0"

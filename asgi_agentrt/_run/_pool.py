@@ -5,14 +5,14 @@ from __future__ import annotations
 import anyio
 from anyio.abc import TaskGroup
 
-from .._config import RuntimeConfig
+from .._config import RuntimeConfig, SessionConfig
 from .._generation import Generation
 from ..exceptions import InternalError, SessionError
 from ._activity import Activity
 from ._admission import Admission
 from ._invocation import Invocation
 from ._run import CancelReason, Run
-from ._turns import Concurrency, SessionTurns, Turn
+from ._turns import SessionTurns, Turn
 
 # How long cancelled runs may take to unwind before their resources are closed under them.
 UNWIND_TIMEOUT_S = 10.0
@@ -29,7 +29,6 @@ class RunPool:
         self._tasks = tasks
         self._admission = Admission(config.server.max_concurrency, config.server.max_queue)
         self._turns = SessionTurns()
-        self._may_be_interrupted = config.session.concurrency == "interrupt"
         self._runs: set[Run] = set()
 
     def __len__(self) -> int:
@@ -47,7 +46,7 @@ class RunPool:
         place = self._admission.enter()
         generation.acquire()
         try:
-            turn = await self._take_turn(run, generation.config.session.concurrency)
+            turn = await self._take_turn(run, generation.config.session)
         except BaseException:
             place.leave()
             generation.release()
@@ -66,12 +65,12 @@ class RunPool:
         self._tasks.start_soon(execute, name=f"asgi_agentrt run {run.id}")
         return run
 
-    async def _take_turn(self, run: Run, concurrency: Concurrency) -> Turn | None:
+    async def _take_turn(self, run: Run, config: SessionConfig) -> Turn | None:
         """Join the line of the run's session; None where there is no line to join."""
-        if concurrency == "parallel":
+        if config.concurrency == "parallel":
             return None
-        turn = self._turns.add(run.key, run, run.generation.sessions.lines, concurrency)
-        if concurrency == "reject":
+        turn = self._turns.add(run.key, run, run.generation.sessions.lines, config)
+        if config.concurrency == "reject":
             try:
                 await turn.enter_if_free()
             except BaseException as error:
@@ -83,7 +82,7 @@ class RunPool:
 
     async def keep_turns(self) -> None:
         """Renew the runs' places in the lines of their sessions until cancelled."""
-        await self._turns.keep(may_be_interrupted=self._may_be_interrupted)
+        await self._turns.keep()
 
     def cancel(self, reason: CancelReason, generation: Generation) -> None:
         """Ask all runs of a generation to end."""

@@ -138,9 +138,8 @@ class Run:
     # ---- the app -----------------------------------------------------------------------------
 
     async def _wait_for(self, turn: Turn) -> None:
-        interrupt = self.generation.config.session.concurrency == "interrupt"
         try:
-            await turn.wait(interrupt=interrupt)
+            await turn.wait()
         except SessionError as error:
             logger.error("run %s: %s", self.id, error)
             raise InternalError("the session store is not available") from error
@@ -169,9 +168,10 @@ class Run:
         if not self._context.save_state:
             return
         deadline = anyio.current_time() + SAVE_TIMEOUT_S
+        is_cut_off = is_failed or self._context.cancel_reason is not None
         try:
             with anyio.CancelScope(shield=True, deadline=deadline) as scope:
-                await hold.save_state(self._context.state)
+                await hold.save_state(self._context.state, is_cut_off=is_cut_off)
             if scope.cancelled_caught:
                 raise SessionError(f"saving took more than {SAVE_TIMEOUT_S:g} s")
         except SessionError as error:

@@ -12,25 +12,23 @@ import logging
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol
 
 import anyio
 
+from .._config import SessionConfig
 from .._session import SessionKey, SessionLines, Standing
 from ..exceptions import SessionBusyError, SessionError
 
 logger = logging.getLogger(__name__)
 
-Concurrency: TypeAlias = Literal["queue", "reject", "interrupt", "parallel"]
-
-# A process that died frees its sessions after this time. Renewing at a third of it leaves room
-# for a slow store and for an event loop that is blocked for seconds.
-LEASE_S = 15.0
-RENEW_S = LEASE_S / 3
+# Renewing leases at a third of their length leaves room for a slow store and for an event loop
+# that is blocked for seconds.
+RENEWALS_A_LEASE = 3
 # How often those who wait look whether another process has left; they hear of their own at once.
 POLL_S = 0.1
-# How often a run that may be interrupted from another process looks whether it was.
-INTERRUPT_POLL_S = 0.5
+# How often leases are looked through; runs that other processes may interrupt ask as often.
+KEEP_PERIOD_S = 0.3
 LEAVE_TIMEOUT_S = 5.0
 _RENEWED_AT_ONCE = 20
 
@@ -49,20 +47,34 @@ class Holder(Protocol):
 
 
 class Turn:
-    """A run's place in the line of its session, from `SessionTurns.enter` to `leave`."""
+    """A run's place in the line of its session, from `SessionTurns.add` to `leave`.
+
+    Attributes:
+        renewal_at: When it is to be renewed, by the clock of the event loop.
+    """
 
     def __init__(
-        self, turns: SessionTurns, key: SessionKey, run: Holder, lines: SessionLines
+        self,
+        turns: SessionTurns,
+        key: SessionKey,
+        run: Holder,
+        lines: SessionLines,
+        config: SessionConfig,
     ) -> None:
         self.run = run
         self.key = key
+        self.renewal_at = 0.0
         self.has_entered = anyio.Event()
         self.is_in_line = False
         self.has_come = False
         self._turns = turns
         self._lines = lines
+        self._lease_s = config.lease
+        self._interrupts = config.concurrency == "interrupt"
         self._ahead: Turn | None = None
         self._news = anyio.Event()
+        # Leaving while a renewal is under way could end with the ticket in the line again.
+        self._lock = anyio.Lock()
 
     def follow(self, ahead: Turn | None) -> None:
         """Enter only after this one of the same process."""
@@ -72,7 +84,7 @@ class Turn:
         """See again where this one stands: somebody has left."""
         self._news.set()
 
-    async def wait(self, *, interrupt: bool = False) -> None:
+    async def wait(self) -> None:
         """Join the line and wait until it is this one's turn, unless it is already.
 
         Raises:
@@ -83,13 +95,17 @@ class Turn:
         if self._ahead is not None:
             await self._ahead.has_entered.wait()
             self._ahead = None
-        standing = await self._enter(interrupt=interrupt)
+        standing = await self._enter(interrupt=self._interrupts)
         while standing.position != 0:
-            # Behind another one of this process there is nothing to see before that has left.
-            with anyio.move_on_after(POLL_S if self._turns.is_first(self) else RENEW_S):
+            # Behind another one of this process there is nothing to see before that has left,
+            # unless others may interrupt.
+            may_sleep = not self._interrupts and not self._turns.is_first(self)
+            with anyio.move_on_after(self._lease_s / RENEWALS_A_LEASE if may_sleep else POLL_S):
                 await self._news.wait()
             self._news = anyio.Event()
             standing = await self.renew()
+            if standing.is_interrupted:
+                self.run.cancel("interrupted")
         self.has_come = True
 
     async def enter_if_free(self) -> None:
@@ -111,35 +127,44 @@ class Turn:
         Raises:
             SessionError: the line cannot be read or written.
         """
-        standing = await self._lines.renew(self.key, self.run.id, lease_s=LEASE_S)
-        if standing.position is None and self.is_in_line:
-            standing = await self._enter()
+        async with self._lock:
+            standing = await self._lines.renew(self.key, self.run.id, lease_s=self._lease_s)
+            if standing.position is None and self.is_in_line:
+                standing = await self._enter()
+            self._put_off()
         return standing
 
     async def leave(self) -> None:
         """Let the next one go ahead; doing it twice is fine. Never raises; bounded in time."""
         self.has_entered.set()
         try:
-            if self.is_in_line:
-                self.is_in_line = False
-                with anyio.move_on_after(LEAVE_TIMEOUT_S, shield=True), suppress(SessionError):
-                    # What fails here is mended by the lease running out.
-                    await self._lines.leave(self.key, self.run.id)
+            with anyio.move_on_after(LEAVE_TIMEOUT_S, shield=True), suppress(SessionError):
+                async with self._lock:
+                    if self.is_in_line:
+                        self.is_in_line = False
+                        # What fails here is mended by the lease running out.
+                        await self._lines.leave(self.key, self.run.id)
         finally:
             self._turns.forget(self)
 
     async def _enter(self, *, interrupt: bool = False, only_if_free: bool = False) -> Standing:
         self.is_in_line = True  # before: a call that is cut off may have happened
         try:
-            return await self._lines.enter(
+            standing = await self._lines.enter(
                 self.key,
                 self.run.id,
-                lease_s=LEASE_S,
+                lease_s=self._lease_s,
                 interrupt=interrupt,
                 only_if_free=only_if_free,
             )
+            self._put_off()
+            return standing
         finally:
             self.has_entered.set()
+
+    def _put_off(self) -> None:
+        period_s = 0.0 if self._interrupts else self._lease_s / RENEWALS_A_LEASE
+        self.renewal_at = anyio.current_time() + period_s
 
 
 class SessionTurns:
@@ -151,21 +176,19 @@ class SessionTurns:
     def __len__(self) -> int:
         return len(self._here)
 
-    def add(
-        self, key: SessionKey, run: Holder, lines: SessionLines, concurrency: Concurrency
-    ) -> Turn:
+    def add(self, key: SessionKey, run: Holder, lines: SessionLines, config: SessionConfig) -> Turn:
         """Make a place behind those of this process; it is not in the store's line yet.
 
         Raises:
             SessionBusyError: `concurrency` is `reject`, and this process runs a call.
         """
-        turn = Turn(self, key, run, lines)
+        turn = Turn(self, key, run, lines, config)
         here = self._here.get(key)
         if here is None:
             here = self._here[key] = deque()
-        elif concurrency == "reject":
+        elif config.concurrency == "reject":
             raise SessionBusyError(here[0].run.id)
-        if concurrency == "interrupt":
+        if config.concurrency == "interrupt":
             for earlier in here:
                 earlier.run.cancel("interrupted")
         turn.follow(here[-1] if here else None)
@@ -187,19 +210,15 @@ class SessionTurns:
         else:
             del self._here[turn.key]
 
-    async def keep(self, *, may_be_interrupted: bool) -> None:
-        """Renew all leases, now and then, until cancelled; runs that lost theirs are cancelled.
-
-        Args:
-            may_be_interrupted: Whether calls in other processes interrupt runs of this one.
-        """
-        period_s = INTERRUPT_POLL_S if may_be_interrupted else RENEW_S
+    async def keep(self) -> None:
+        """Renew all leases in time until cancelled; runs that lost theirs are cancelled."""
         limiter = anyio.Semaphore(_RENEWED_AT_ONCE)
         while True:
-            await anyio.sleep(period_s)
+            await anyio.sleep(KEEP_PERIOD_S)
+            now = anyio.current_time()
             async with anyio.create_task_group() as tasks:
                 for turn in [turn for here in self._here.values() for turn in here]:
-                    if turn.has_come:
+                    if turn.has_come and turn.renewal_at <= now:
                         tasks.start_soon(partial(self._keep_one, turn, limiter))
 
     async def _keep_one(self, turn: Turn, limiter: anyio.Semaphore) -> None:
@@ -211,6 +230,10 @@ class SessionTurns:
             except SessionError as error:
                 # The store is down for everybody: nobody else can have taken the turn.
                 logger.debug("run %s: its turn was not renewed: %s", turn.run.id, error)
+                return
+            except Exception:
+                # A store of somebody else's: its faults must not end the runtime.
+                logger.exception("run %s: its turn was not renewed", turn.run.id)
                 return
         if standing.is_interrupted:
             turn.run.cancel("interrupted")

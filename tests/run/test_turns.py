@@ -12,6 +12,7 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asgi_agentrt._config import SessionConfig
 from asgi_agentrt._run import _turns
 from asgi_agentrt._run._admission import Admission, Place
 from asgi_agentrt._run._turns import SessionTurns, Turn
@@ -22,6 +23,7 @@ from asgi_agentrt.exceptions import OverloadedError, SessionBusyError, SessionEr
 from tests.support.driver import LIMIT_S
 
 KEY = SessionKey("", "s1")
+REJECT = SessionConfig(concurrency="reject")
 Concurrency = Literal["queue", "reject", "interrupt", "parallel"]
 
 
@@ -79,13 +81,15 @@ class Callers:
         self, name: str, *, process: int = 0, concurrency: Concurrency = "queue"
     ) -> tuple[Call, Turn]:
         call = Call(name)
-        turn = self.processes[process].add(KEY, call, self.lines, concurrency)
+        turn = self.processes[process].add(
+            KEY, call, self.lines, SessionConfig(concurrency=concurrency)
+        )
 
         scope = self._scopes[turn] = anyio.CancelScope()
 
         async def wait() -> None:
             with scope:
-                await turn.wait(interrupt=concurrency == "interrupt")
+                await turn.wait()
                 self.order.append(name)
                 self._changed.set()
 
@@ -146,15 +150,15 @@ async def test_reject_names_the_run_that_holds_the_session(callers: Callers) -> 
     first = callers.call("first", concurrency="reject")[1]
     await callers.until("first")
     with pytest.raises(SessionBusyError) as here:
-        callers.processes[0].add(KEY, Call("second"), callers.lines, "reject")
+        callers.processes[0].add(KEY, Call("second"), callers.lines, REJECT)
     assert here.value.run_id == "first"
-    other = callers.processes[1].add(KEY, Call("third"), callers.lines, "reject")
+    other = callers.processes[1].add(KEY, Call("third"), callers.lines, REJECT)
     with pytest.raises(SessionBusyError) as there:
         await other.enter_if_free()
     assert there.value.run_id == "first"
     await other.leave()
     await first.leave()
-    again = callers.processes[1].add(KEY, Call("fourth"), callers.lines, "reject")
+    again = callers.processes[1].add(KEY, Call("fourth"), callers.lines, REJECT)
     await again.enter_if_free()
     assert again.has_come
 
@@ -172,10 +176,7 @@ async def test_interrupt_cancels_everybody_before(callers: Callers) -> None:
     await callers.until("0", "2")
 
 
-async def test_interrupt_reaches_another_process(
-    callers: Callers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_turns, "INTERRUPT_POLL_S", 0.01)
+async def test_interrupt_reaches_another_process(callers: Callers, quickly: None) -> None:
     call, turn = callers.call("here", concurrency="interrupt")
     await callers.until("here")
     callers.call("there", process=1, concurrency="interrupt")
@@ -186,9 +187,8 @@ async def test_interrupt_reaches_another_process(
 
 
 async def test_a_run_whose_lease_ran_out_is_told_that_the_session_is_another_s(
-    callers: Callers, monkeypatch: pytest.MonkeyPatch
+    callers: Callers, quickly: None
 ) -> None:
-    monkeypatch.setattr(_turns, "INTERRUPT_POLL_S", 0.01)
     call, _ = callers.call("paused")
     await callers.until("paused")
     callers.lines.table.leave(KEY, "paused")  # as when the lease has run out and was dropped
@@ -199,9 +199,8 @@ async def test_a_run_whose_lease_ran_out_is_told_that_the_session_is_another_s(
 
 
 async def test_a_place_that_was_lost_with_the_store_is_taken_anew(
-    callers: Callers, monkeypatch: pytest.MonkeyPatch
+    callers: Callers, quickly: None
 ) -> None:
-    monkeypatch.setattr(_turns, "INTERRUPT_POLL_S", 0.01)
     call, _ = callers.call("a")
     await callers.until("a")
     callers.lines.table.leave(KEY, "a")  # the store was emptied
@@ -210,26 +209,81 @@ async def test_a_place_that_was_lost_with_the_store_is_taken_anew(
 
 
 async def test_a_store_that_is_down_ends_no_run_and_is_told_to_who_waits(
-    callers: Callers, monkeypatch: pytest.MonkeyPatch
+    callers: Callers, quickly: None
 ) -> None:
-    monkeypatch.setattr(_turns, "INTERRUPT_POLL_S", 0.01)
     call, turn = callers.call("a")
     await callers.until("a")
     callers.lines.is_down = True
     with pytest.raises(SessionError):
-        await callers.processes[1].add(KEY, Call("b"), callers.lines, "queue").wait()
+        await callers.processes[1].add(KEY, Call("b"), callers.lines, SessionConfig()).wait()
     await turn.leave()  # cannot reach it, and does not mind
     assert call.cancelled == []
+
+
+async def test_interrupt_reaches_those_who_wait_in_another_process(callers: Callers) -> None:
+    callers.call("first", process=1, concurrency="interrupt")
+    await callers.until("first")
+    waiting, _ = callers.call("second", concurrency="interrupt")
+    await anyio.wait_all_tasks_blocked()
+    callers.call("third", process=1, concurrency="interrupt")
+    with anyio.fail_after(LIMIT_S):
+        while not waiting.cancelled:
+            await checkpoint()
+    assert set(waiting.cancelled) == {"interrupted"}
+
+
+async def test_who_leaves_while_the_place_is_taken_anew_is_not_in_the_line_afterwards(
+    callers: Callers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, turn = callers.call("a")
+    await callers.until("a")
+    callers.lines.table.leave(KEY, "a")  # the store was emptied
+    entering, enter = anyio.Event(), callers.lines.enter
+
+    async def enter_slowly(*args: Any, **how: Any) -> Standing:
+        entering.set()
+        for _ in range(20):
+            await checkpoint()
+        return await enter(*args, **how)
+
+    monkeypatch.setattr(callers.lines, "enter", enter_slowly)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(turn.renew)
+        with anyio.fail_after(LIMIT_S):
+            await entering.wait()
+            await turn.leave()
+    assert len(callers.lines.table) == 0
+
+
+async def test_a_fault_of_somebody_else_s_store_does_not_end_the_renewing(
+    callers: Callers, quickly: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call, _ = callers.call("a")
+    await callers.until("a")
+    renewals = 0
+
+    async def fail(*_: object, **__: object) -> Standing:
+        nonlocal renewals
+        renewals += 1
+        await checkpoint()
+        raise RuntimeError("a plug-in of somebody's")
+
+    monkeypatch.setattr(callers.lines, "renew", fail)
+    await keep_until(callers.processes[0], lambda: renewals == 2)
+    assert call.cancelled == []
+
+
+@pytest.fixture
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Renew leases all the time."""
+    monkeypatch.setattr(_turns, "KEEP_PERIOD_S", 0.01)
+    monkeypatch.setattr(_turns, "RENEWALS_A_LEASE", 10_000)
 
 
 async def keep_until(turns: SessionTurns, is_done: Callable[[], bool]) -> None:
     """Renew the leases of a process until something has happened."""
     async with anyio.create_task_group() as tasks:
-
-        async def keep() -> None:
-            await turns.keep(may_be_interrupted=True)
-
-        tasks.start_soon(keep)
+        tasks.start_soon(turns.keep)
         with anyio.fail_after(LIMIT_S):
             while not is_done():
                 await checkpoint()
