@@ -285,7 +285,8 @@ async def test_a_send_that_hangs_is_given_up(sends: int) -> None:
                 patient.go_on.set()
             await exchange.ended()
         await no_runs(agent)
-        assert sends == 2 or patient.reason == "disconnected"
+        # Where not even the head could be sent, the app may not have begun.
+        assert patient.reason == "disconnected" or sends != 1
         patient.go_on.set()
         assert (await call(agent)).events[-1].body["metadata"] == {"done": True}
 
