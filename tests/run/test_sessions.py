@@ -285,10 +285,10 @@ async def test_a_call_that_has_answered_in_full_is_not_interrupted_while_it_save
     saving, go_on = anyio.Event(), anyio.Event()
     save = SessionHold.save_state
 
-    async def save_slowly(hold: SessionHold, state: object) -> None:
+    async def save_slowly(hold: SessionHold, state: object, **how: Any) -> None:
         saving.set()
         await go_on.wait()
-        await save(hold, state)
+        await save(hold, state, **how)
 
     monkeypatch.setattr(SessionHold, "save_state", save_slowly)
     async with (
@@ -348,7 +348,7 @@ async def test_a_fault_of_ours_is_internal_and_ends_nothing_else(
 
 
 async def test_a_store_that_does_not_save_in_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def hang(hold: SessionHold, state: object) -> None:
+    async def hang(hold: SessionHold, state: object, **_: object) -> None:
         await anyio.sleep_forever()
 
     monkeypatch.setattr(_run, "SAVE_TIMEOUT_S", 0.05)
