@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -59,6 +61,7 @@ def test(options: argparse.Namespace) -> int:
         old.unlink()
     jobs = min(options.jobs, len(chosen))
     uv()  # installed once, before several ask for it
+    signal.signal(signal.SIGTERM, _interrupt)
     with ThreadPoolExecutor(jobs) as pool:
         for code, counted in pool.map(partial(_pytest, options, quietly=jobs > 1), chosen):
             status = max(status, abs(code))  # a signal is a negative one
@@ -91,6 +94,8 @@ def _pytest(
     # Paths that were asked for take the place of the environment's own.
     chosen = any((ROOT / argument.partition("::")[0]).exists() for argument in options.rest)
     arguments = [*(env.pytest[1:] if chosen else env.pytest), *options.rest]
+    if _stopping.is_set():
+        return 1, Counter()
     print(f"\n{env.name}: pytest {' '.join(arguments)}", flush=True)
     try:
         env.make()
@@ -106,6 +111,7 @@ def _pytest(
         path.open("w", encoding="utf-8", buffering=1) as log,
         subprocess.Popen(command, cwd=ROOT, stdout=PIPE, stderr=STDOUT, text=True) as running,
     ):
+        _running.append(running)
         for line in running.stdout or ():
             log.write(line)
             if not quietly:
@@ -128,6 +134,18 @@ def soak(options: argparse.Namespace) -> int:
     env.make()
     command = [env.program("python"), "-m", "tests.soak", "--runs", str(options.runs), "--loop"]
     return max(_echo([*command, loop]) for loop in ("asyncio", "trio"))
+
+
+_running: list[subprocess.Popen[str]] = []
+_stopping = threading.Event()
+
+
+def _interrupt(*_: object) -> None:
+    """Pass a termination on as an interrupt, on which pytest ends what its tests have started."""
+    _stopping.set()
+    for process in _running:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
 
 
 def _counts(text: str) -> Counter[str]:
