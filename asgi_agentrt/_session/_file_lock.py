@@ -27,7 +27,7 @@ class FileLocks:
     """
 
     def __init__(self, folder: Path, check_cancelled: Callable[[], None]) -> None:
-        self._folder = folder
+        self._prefix = f"{folder}{os.sep}"
         self._check_cancelled = check_cancelled
 
     @contextmanager
@@ -43,7 +43,7 @@ class FileLocks:
             OSError: the file cannot be opened.
         """
         # The files are never removed, that would be a race.
-        path = self._folder / f"{zlib.crc32(name.encode()) % _COUNT:02d}"
+        path = f"{self._prefix}{zlib.crc32(name.encode()) % _COUNT:02d}"
         limit_s = TIMEOUT_S if timeout_s is None else timeout_s
         with hold_file_lock(path, timeout_s=limit_s, check_cancelled=self._check_cancelled):
             yield
@@ -51,7 +51,7 @@ class FileLocks:
 
 @contextmanager
 def hold_file_lock(
-    path: Path, *, timeout_s: float, check_cancelled: Callable[[], None]
+    path: str | Path, *, timeout_s: float, check_cancelled: Callable[[], None]
 ) -> Generator[None]:
     """Hold the lock that a file stands for; the system gives it back when the process dies.
 
@@ -79,7 +79,7 @@ def hold_file_lock(
 
 
 def _acquire(
-    descriptor: int, path: Path, timeout_s: float, check_cancelled: Callable[[], None]
+    descriptor: int, path: str | Path, timeout_s: float, check_cancelled: Callable[[], None]
 ) -> None:
     deadline = time.monotonic() + timeout_s
     pause_s = 0.0005

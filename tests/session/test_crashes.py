@@ -30,8 +30,8 @@ from .doubles import files_in
 from .writer import KEY, document
 
 WRITER = Path(__file__).with_name("writer.py")
-# A thousand take a quarter of an hour: for whoever changes how states are written.
-KILLS = int(os.environ.get("SESSION_KILLS", "64"))
+# A thousand take up to an hour: for whoever changes how states are written.
+KILLS = int(os.environ.get("SESSION_KILLS", "32"))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ writer.py hold PLACE TICKET S    waits for its turn with a lease of S seconds, t
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from contextlib import AbstractAsyncContextManager
@@ -54,6 +55,8 @@ async def save_forever(place: str) -> None:
 
 
 def crash(place: str) -> None:
+    if "://" in place:
+        importlib.import_module("redis.asyncio")  # once, and not in each child
     for _ in sys.stdin:
         if not (pid := os.fork()):
             anyio.run(save_forever, place)
