@@ -37,7 +37,7 @@ def alive_runtimes() -> list[Runtime]:
     """Return the runtimes that are starting or open: this event loop's, or all where none runs."""
     try:
         here: object = current_token().native_token
-    except anyio.NoEventLoopError:
+    except RuntimeError:  # no event loop runs here; older releases of anyio let sniffio say so
         return list(_alive)
     return [runtime for runtime, loop in list(_alive.items()) if loop is here]
 
