@@ -148,6 +148,21 @@ def _interrupt(*_: object) -> None:
             process.send_signal(signal.SIGINT)
 
 
+def soak_sessions(options: argparse.Namespace) -> int:
+    """Kill and pause workers that share their sessions while clients call them."""
+    env = suites()[0]
+    env.make()
+    module = [env.program("python"), "-m", "tests.workers.soak"]
+    return _echo([*module, "--seconds", str(options.seconds)])
+
+
+def bench_sessions(_: argparse.Namespace) -> int:
+    """Time the session stores beside AgentScope 1.x's."""
+    env = next(env for env in suites() if env.name == "agentscope1")
+    env.make()
+    return _echo([env.program("python"), "benchmarks/sessions.py"])
+
+
 def _counts(text: str) -> Counter[str]:
     pairs = re.findall(r"(\d+) (\w+)", text)
     return Counter({name.removesuffix("s") if name != "passed" else name: int(count)
@@ -194,6 +209,11 @@ def main(arguments: Sequence[str]) -> int:
     soaking = commands.add_parser("soak", help=soak.__doc__)
     soaking.add_argument("--runs", type=int, default=10_000, help="how many, on each event loop")
     soaking.set_defaults(function=soak)
+    sessions = commands.add_parser("soak-sessions", help=soak_sessions.__doc__)
+    sessions.add_argument("--seconds", type=float, default=240, help="how long, altogether")
+    sessions.set_defaults(function=soak_sessions)
+    benchmark = commands.add_parser("bench-sessions", help=bench_sessions.__doc__)
+    benchmark.set_defaults(function=bench_sessions)
     demonstration = commands.add_parser("demo", help=run_demo.__doc__)
     demonstration.add_argument("--keep", action="store_true", help="serve until interrupted")
     demonstration.set_defaults(function=run_demo)
