@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import httpx
 import pytest
 
 from tests.support.process import ROOT, running, uvicorn
+from tests.support.redis_server import free_port, needs_redis, redis_server
 
 
 @pytest.fixture
@@ -80,3 +83,36 @@ def test_django_serves_its_pages_and_the_agent_is_up_from_the_start(
         process.stop()
         assert "Traceback" not in process.output
         assert "lifespan" not in process.output
+
+
+@needs_redis
+def test_many_workers_count_the_turns_of_a_conversation_together(
+    example: Callable[[str], Path],
+) -> None:
+    port = free_port(below=30_000)
+    with redis_server(["--port", str(port)]):
+        environment = {"REDIS_URL": f"redis://127.0.0.1:{port}/0"}
+        folder = example("many_workers")
+        with uvicorn("asgi:app", "--workers", "4", cwd=folder, env=environment) as (process, base):
+            process.expect(r"(?s)(Application startup complete.*){4}", limit_s=60)
+
+            def turn(number: int) -> tuple[int, str]:
+                answer = said(ask(base, f"Hello {number}"))
+                found = re.fullmatch(rf"Turn (\d+), process (\d+): Hello {number}", answer)
+                assert found, answer
+                return int(found[1]), found[2]
+
+            with ThreadPoolExecutor(16) as pool:
+                first = list(pool.map(turn, range(16)))
+            assert sorted(number for number, _ in first) == list(range(1, 17))
+            processes = {pid for _, pid in first}
+            # Which process takes a connection is the system's choice: several do, soon.
+            for number in range(17, 200):
+                if len(processes) > 1:
+                    break
+                counted, pid = turn(number)
+                assert counted == number
+                processes.add(pid)
+            assert len(processes) > 1
+            process.stop()
+            assert "Traceback" not in process.output

@@ -16,6 +16,8 @@ from tests.workers.calls import Gate, ask, calling, until
 from tests.workers.places import Place, open_place
 from tests.workers.workers import Worker, open_workers
 
+pytestmark = pytest.mark.slow
+
 LEASE_S = 2.0
 # The machine may be busy otherwise.
 SLACK_S = 3.0
