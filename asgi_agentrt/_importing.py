@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from types import ModuleType
 from typing import Any
 
@@ -46,11 +45,15 @@ def load_object(reference: str) -> Any:
 
 def entry_point_names(group: str) -> list[str]:
     """Return the names that installed distributions offer in an entry point group, sorted."""
-    return sorted({point.name for point in importlib.metadata.entry_points(group=group)})
+    from importlib.metadata import entry_points  # noqa: PLC0415  only plug-ins need it
+
+    return sorted({point.name for point in entry_points(group=group)})
 
 
 def load_entry_point(group: str, name: str) -> Any | None:
     """Return what the entry point names, or None when no distribution offers it."""
-    for point in importlib.metadata.entry_points(group=group, name=name):
+    from importlib.metadata import entry_points  # noqa: PLC0415  only plug-ins need it
+
+    for point in entry_points(group=group, name=name):
         return point.load()
     return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import importlib.metadata
 import logging
 from typing import cast
 
@@ -21,9 +20,8 @@ def installed_generation() -> Generation | None:
     Raises:
         StartupError: it is a version that we do not know.
     """
-    try:
-        version = importlib.metadata.version("agentscope")
-    except importlib.metadata.PackageNotFoundError:
+    version = _installed_version()
+    if version is None:
         return None
     match version.partition(".")[0]:
         case "1":
@@ -32,6 +30,15 @@ def installed_generation() -> Generation | None:
             return 2
         case _:
             raise StartupError("agentscope", f"version {version} is not supported, 1.x and 2.x are")
+
+
+def _installed_version() -> str | None:
+    from importlib import metadata  # noqa: PLC0415  only who uses AgentScope needs it
+
+    try:
+        return metadata.version("agentscope")
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def load_adapter() -> Adapter:
@@ -48,7 +55,7 @@ def load_adapter() -> Adapter:
     try:
         module = importlib.import_module(f"{__package__}._v{generation}")
     except ImportError as error:
-        version = importlib.metadata.version("agentscope")
+        version = _installed_version()
         install = _INSTALL.format(_EXTRAS[generation])
         raise StartupError(
             "agentscope", f"version {version} cannot be imported ({error}): {install}"

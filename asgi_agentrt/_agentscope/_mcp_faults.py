@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import urllib.request
 from urllib.parse import urlsplit
 
 import anyio
@@ -112,8 +111,10 @@ async def check_listening(url: str) -> None:
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    proxies = urllib.request.getproxies()
-    if (parts.scheme in proxies or "all" in proxies) and not urllib.request.proxy_bypass(host):
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415  only MCP needs it
+
+    proxies = getproxies()
+    if (parts.scheme in proxies or "all" in proxies) and not proxy_bypass(host):
         return
     port = parts.port or (443 if parts.scheme == "https" else 80)
     _, writer = await asyncio.open_connection(host, port)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from .._config import PlatformConfig
-from .._platform import Action, Reporter, Snapshot
-from .._platform import Status as PlatformStatus
 from .._run import RunPool
+
+if TYPE_CHECKING:
+    from .._platform import Action, Reporter, Snapshot
+    from .._platform import Status as PlatformStatus
 
 Status: TypeAlias = Literal["starting", "healthy", "degraded", "unhealthy", "draining"]
 OnRestart: TypeAlias = Callable[[], Awaitable[None] | None]
@@ -43,6 +45,7 @@ def make_reporter(
     """Return what reports a runtime to its platform; None if the configuration names none."""
     if config.endpoint is None:
         return None
+    from .._platform import Reporter, Snapshot  # noqa: PLC0415  brings httpx along
 
     def snapshot() -> Snapshot:
         activity = runtime.runs.activity

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
 import anyio.to_thread
@@ -21,7 +21,6 @@ from anyio.lowlevel import current_token
 from .._concurrency import context_for_this_loop
 from .._config import RuntimeConfig
 from .._generation import Generation, Source, current_scope
-from .._platform import Reporter
 from .._run import Invocation, Run, RunPool, StreamClock
 from .._session import Sessions
 from .._slots import Slots
@@ -29,6 +28,9 @@ from ..exceptions import AgentRuntimeError, LifecycleError, NotReadyError
 from ._generations import Generations, as_start_error
 from ._owner import Owner
 from ._reporting import OnRestart, Status, make_reporter
+
+if TYPE_CHECKING:
+    from .._platform import Reporter
 
 _alive: weakref.WeakKeyDictionary[Runtime, object] = weakref.WeakKeyDictionary()
 

@@ -6,18 +6,19 @@ import hmac
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
-
-from starlette.requests import HTTPConnection
+from typing import TYPE_CHECKING, TypeAlias
 
 from .._config import ServerConfig
 from .._types import Scope
 from ._answers import HTTPError
 from ._body import header
 
+if TYPE_CHECKING:
+    from starlette.requests import HTTPConnection
+
 logger = logging.getLogger(__name__)
 
-Identity: TypeAlias = Callable[[HTTPConnection], str | Awaitable[str | None] | None]
+Identity: TypeAlias = Callable[["HTTPConnection"], str | Awaitable[str | None] | None]
 """Says who sent a request: the user's id, or None for nobody; it may be async."""
 
 
@@ -45,6 +46,8 @@ async def identify(identity: Identity | None, scope: Scope) -> str | None:
     """
     if identity is None:
         return None
+    from starlette.requests import HTTPConnection  # noqa: PLC0415  only who asks needs it
+
     try:
         user_id = identity(HTTPConnection(scope))
         if inspect.isawaitable(user_id):

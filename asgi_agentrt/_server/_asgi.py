@@ -17,7 +17,6 @@ from .._runtime import OnRestart, Runtime
 from .._types import ASGIApp, Receive, Scope, Send
 from ..exceptions import LifecycleError
 from ._access import Identity
-from ._attach import attach
 from ._instance import Instance, Options
 from ._lifespan import serve_lifespan
 from ._router import handle_http
@@ -132,6 +131,8 @@ class AgentRuntimeASGI:
             TypeError: `parent` is no such app.
             ValueError: `path` is empty.
         """
+        from ._attach import attach  # noqa: PLC0415  Starlette's router: only who attaches needs it
+
         attach(parent, path, self, self.lifespan)
 
     async def reload(self) -> None:

@@ -8,9 +8,12 @@ import os
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from multiprocessing.util import Finalize
+from typing import TYPE_CHECKING
 
 from .._concurrency import on_asyncio
+
+if TYPE_CHECKING:
+    from multiprocessing.util import Finalize
 
 # What the end of the process may wait for us; the runtime's own time-outs are usually shorter.
 _LIMIT_S = 60.0
@@ -28,8 +31,10 @@ class ExitHook:
         self._close = close
         self._loop = asyncio.get_running_loop() if on_asyncio() else None
         self._pid = os.getpid()
-        self._finalizer = None
+        self._finalizer: Finalize | None = None
         if self._loop is not None:  # trio closes what runs in it before its run() returns
+            from multiprocessing.util import Finalize  # noqa: PLC0415  only lazy starts need it
+
             _watch_for_the_end()
             _hooks.add(self)
             self._finalizer = Finalize(None, self.run, exitpriority=100)

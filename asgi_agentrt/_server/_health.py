@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
 from typing import Any
 
 from .._runtime import Runtime
@@ -13,14 +13,14 @@ from ._instance import Instance
 _SERVING = ("healthy", "degraded")
 
 
+@cache
 def _own_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  loads 20 modules
+
     try:
         return version("asgi-agentrt")
     except PackageNotFoundError:  # the sources alone
         return "unknown"
-
-
-_VERSION = _own_version()
 
 
 async def health(instance: Instance, send: Send, *, is_head: bool) -> None:
@@ -30,7 +30,7 @@ async def health(instance: Instance, send: Send, *, is_head: bool) -> None:
         "status": status,
         "instance_id": None,
         "uptime": int(instance.uptime_s),
-        "version": _VERSION,
+        "version": _own_version(),
         "started_by": instance.started_by,
     }
     if instance.runtime is not None:
