@@ -160,7 +160,7 @@ def bench_sessions(_: argparse.Namespace) -> int:
     """Time the session stores beside AgentScope 1.x's."""
     env = next(env for env in suites() if env.name == "agentscope1")
     env.make()
-    return _echo([env.program("python"), "benchmarks/sessions.py"])
+    return _echo([env.program("python"), "-m", "benchmarks.sessions"])
 
 
 def _counts(text: str) -> Counter[str]:
