@@ -111,14 +111,14 @@ class Generation:
         self.config = config
         self.number = number
         self.owner = owner
-        self.models = Slots("model", {})
+        self.models: Slots = Slots("model", {})
         self.servers: tuple[McpServer, ...] = ()
         self.sessions: Sessions
         self.app: LoadedApp
-        self.settled = anyio.Event()
-        self.closed = anyio.Event()
+        self.settled: anyio.Event = anyio.Event()
+        self.closed: anyio.Event = anyio.Event()
         self.error: Exception | SystemExit | None = None
-        self.opening = "config"
+        self.opening: str = "config"
         self._shelf = shelf
         self._retired = anyio.Event()
         self._life = anyio.CancelScope()

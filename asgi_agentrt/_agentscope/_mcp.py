@@ -47,7 +47,7 @@ class McpServer:
     ) -> None:
         self.name = name
         self.config = config
-        self.required = config.required
+        self.required: bool = config.required
         self._tools: tuple[Any, ...] = ()
         self._listeners: list[WeakMethod[Callable[[], None]]] = []
         self._owner = Owner(

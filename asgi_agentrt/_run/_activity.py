@@ -17,7 +17,7 @@ class Activity:
     """
 
     def __init__(self, window_s: float) -> None:
-        self.total_requests = 0
+        self.total_requests: int = 0
         self._window_s = window_s
         self._running: Counter[SessionKey] = Counter()
         # In the order of their ends, oldest first: a session that ends again moves to the back.

@@ -25,7 +25,7 @@ class RunPool:
     """
 
     def __init__(self, tasks: TaskGroup, config: RuntimeConfig) -> None:
-        self.activity = Activity(config.platform.heartbeat_interval)
+        self.activity: Activity = Activity(config.platform.heartbeat_interval)
         self._tasks = tasks
         self._admission = Admission(config.server.max_concurrency, config.server.max_queue)
         self._turns = SessionTurns()

@@ -103,5 +103,5 @@ class CurrentRuntime:
 
 
 _opened_here: set[Runtime] = set()
-runtime = CurrentRuntime()
+runtime: CurrentRuntime = CurrentRuntime()
 """The runtime that serves this code."""

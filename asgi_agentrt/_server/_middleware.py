@@ -37,6 +37,7 @@ class AgentRuntimeMiddleware:
     ) -> None:
         if not path.strip("/"):
             raise ValueError('path must be a prefix such as "/agent"')
+        self.agent: AgentRuntimeASGI
         if isinstance(agent, AgentRuntimeASGI):
             if options:
                 raise TypeError(f"{', '.join(options)}: give these to AgentRuntimeASGI")
