@@ -181,9 +181,9 @@ class Seconds(Kind):
         if value is BAD:
             return BAD
         if value < self.at_least or (value == 0 and not self.zero):
-            has_lowest = self.zero or self.at_least
-            limit = f"at least {self.at_least:g}" if has_lowest else "above 0"
-            return at.reject(f"must be {limit} seconds", tree)
+            is_included = self.zero or self.at_least
+            limit = f"at least {self.at_least:g}" if is_included else "above 0"
+            return at.reject(f"must be {limit} second{'s' * (self.at_least != 1)}", tree)
         if value > _MAX_SECONDS:
             return at.reject(f"must be at most {_MAX_SECONDS:.0f} seconds", tree)
         return float(value)

@@ -7,6 +7,7 @@ took; exits with 1 if a turn was lost, doubled or out of order.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -65,6 +66,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--seed", type=int, default=1, help="of the random choices")
     options = parser.parse_args(arguments)
+    # So that no worker is left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     faults: list[str] = []
     for backend in options.backend:
         each_s = options.seconds / len(options.backend)
