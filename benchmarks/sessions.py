@@ -47,7 +47,7 @@ class Memory(StateModule):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.messages = [
+        self.messages: list[dict[str, Any]] = [
             {"id": f"{number:08}", "role": "user", "content": "Ünïcode, too. " * (size_of // 16)}
             for number, size_of in enumerate(pieces(size))
         ]
