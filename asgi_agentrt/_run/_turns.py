@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from functools import partial
 from typing import Literal, Protocol
 
@@ -31,6 +31,9 @@ POLL_S = 0.1
 KEEP_PERIOD_S = 0.3
 LEAVE_TIMEOUT_S = 5.0
 _RENEWED_AT_ONCE = 20
+# A crowd that waits for one session would keep the store from all others, and gains nothing by
+# asking at once what is answered one by one; several, so that one slow answer holds up none.
+_CROWD_AT_ONCE = 2
 
 
 class Holder(Protocol):
@@ -75,10 +78,14 @@ class Turn:
         self._news = anyio.Event()
         # Leaving while a renewal is under way could end with the ticket in the line again.
         self._lock = anyio.Lock()
+        # Shared by the turns of one session.
+        self._crowd = anyio.Semaphore(_CROWD_AT_ONCE)
 
     def follow(self, ahead: Turn | None) -> None:
         """Enter only after this one of the same process."""
         self._ahead = ahead
+        if ahead is not None:
+            self._crowd = ahead._crowd  # noqa: SLF001  another of the same class
 
     def look(self) -> None:
         """See again where this one stands: somebody has left."""
@@ -103,7 +110,8 @@ class Turn:
             with anyio.move_on_after(self._lease_s / RENEWALS_A_LEASE if may_sleep else POLL_S):
                 await self._news.wait()
             self._news = anyio.Event()
-            standing = await self.renew()
+            async with self._among_the_crowd():
+                standing = await self.renew()
             if standing.is_interrupted:
                 self.run.cancel("interrupted")
         self.has_come = True
@@ -146,6 +154,10 @@ class Turn:
                         await self._lines.leave(self.key, self.run.id)
         finally:
             self._turns.forget(self)
+
+    def _among_the_crowd(self) -> AbstractAsyncContextManager[object]:
+        """Hold what lets a few at a time ask the store; the first of this process need not wait."""
+        return nullcontext() if self._turns.is_first(self) else self._crowd
 
     async def _enter(self, *, interrupt: bool = False, only_if_free: bool = False) -> Standing:
         self.is_in_line = True  # before: a call that is cut off may have happened
@@ -197,7 +209,8 @@ class SessionTurns:
 
     def is_first(self, turn: Turn) -> bool:
         """Whether nobody of this process is ahead."""
-        return self._here[turn.key][0] is turn
+        here = self._here.get(turn.key)
+        return here is not None and here[0] is turn
 
     def forget(self, turn: Turn) -> None:
         """Take a turn out, and let the others of this process look who is next."""

@@ -44,6 +44,8 @@ class Lines:
     def __init__(self) -> None:
         self.table = LineTable()
         self.is_down = False
+        self.asked = 0
+        self.most_at_once = 0
 
     async def enter(self, key: SessionKey, ticket: str, /, **how: Any) -> Standing:
         await self._reach()
@@ -61,7 +63,12 @@ class Lines:
         raise NotImplementedError
 
     async def _reach(self) -> None:
-        await checkpoint()
+        self.asked += 1
+        self.most_at_once = max(self.most_at_once, self.asked)
+        try:
+            await checkpoint()
+        finally:
+            self.asked -= 1
         if self.is_down:
             raise SessionError("the store is down")
 
@@ -136,11 +143,28 @@ async def test_who_gives_up_waiting_lets_the_others_move_up(callers: Callers) ->
     await callers.until("a", "c")
 
 
+async def test_a_crowd_that_waits_for_one_session_leaves_the_store_to_others(
+    callers: Callers,
+) -> None:
+    turns = [callers.call(str(number))[1] for number in range(50)]
+    await callers.until("0")
+    await anyio.wait_all_tasks_blocked()
+    for turn in turns:
+        turn.look()  # as when the time to renew has come for all of them
+    await anyio.wait_all_tasks_blocked()
+    assert callers.lines.most_at_once == _turns._CROWD_AT_ONCE
+    async with anyio.create_task_group() as tasks:
+        for turn in turns[1:]:
+            tasks.start_soon(callers.give_up, turn)
+    await turns[0].leave()
+    assert len(callers.lines.table) == 0
+
+
 async def test_a_call_in_another_process_waits_its_turn_too(callers: Callers) -> None:
     first = callers.call("here")[1]
     await callers.until("here")
-    callers.call("there", process=1)
-    await anyio.wait_all_tasks_blocked()
+    there = callers.call("there", process=1)[1]
+    await there.has_entered.wait()
     assert callers.order == ["here"]
     await first.leave()
     await callers.until("here", "there")
@@ -223,8 +247,8 @@ async def test_a_store_that_is_down_ends_no_run_and_is_told_to_who_waits(
 async def test_interrupt_reaches_those_who_wait_in_another_process(callers: Callers) -> None:
     callers.call("first", process=1, concurrency="interrupt")
     await callers.until("first")
-    waiting, _ = callers.call("second", concurrency="interrupt")
-    await anyio.wait_all_tasks_blocked()
+    waiting, turn = callers.call("second", concurrency="interrupt")
+    await turn.has_entered.wait()  # it polls: a wait until all are blocked may take for ever
     callers.call("third", process=1, concurrency="interrupt")
     with anyio.fail_after(LIMIT_S):
         while not waiting.cancelled:
