@@ -6,9 +6,10 @@ import hmac
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from .._config import ServerConfig
+from .._session import make_key
 from .._types import Scope
 from ._answers import HTTPError
 from ._body import header
@@ -42,14 +43,15 @@ async def identify(identity: Identity | None, scope: Scope) -> str | None:
     """Return the id of the user who sent a request; None where nobody is asked.
 
     Raises:
-        HTTPError: UNAUTHORIZED when the request is nobody's, INTERNAL when asking failed.
+        HTTPError: UNAUTHORIZED when the request is nobody's, INVALID_REQUEST when its user's id
+            cannot be one, INTERNAL when asking failed.
     """
     if identity is None:
         return None
     from starlette.requests import HTTPConnection  # noqa: PLC0415  only who asks needs it
 
     try:
-        user_id = identity(HTTPConnection(scope))
+        user_id: Any = cast(Any, identity)(HTTPConnection(scope))
         if inspect.isawaitable(user_id):
             user_id = await user_id
     except Exception:
@@ -57,7 +59,14 @@ async def identify(identity: Identity | None, scope: Scope) -> str | None:
         raise HTTPError("INTERNAL", "the user could not be identified") from None
     if not user_id:
         raise HTTPError("UNAUTHORIZED", "a user must be logged in")
-    return user_id
+    if not isinstance(user_id, str):
+        kind = type(user_id).__qualname__
+        logger.error("the identity function returned a value of type %s", kind)
+        raise HTTPError("INTERNAL", "the user could not be identified")
+    try:
+        return make_key("-", user_id).user_id
+    except ValueError as error:  # not the host's fault: it may come from a header
+        raise HTTPError("INVALID_REQUEST", str(error)) from None
 
 
 def host_user(request: HTTPConnection) -> str | None:

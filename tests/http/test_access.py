@@ -90,6 +90,29 @@ async def test_an_identity_function_that_fails_lets_nobody_in(
     assert "ConnectionError" in caplog.text
 
 
+@pytest.mark.parametrize("user", ["a" * 257, "a\x80b"])
+@pytest.mark.parametrize("request_", [invocation(), get("/sessions/s1"), delete("/sessions/s1")])
+async def test_an_identity_that_can_be_no_user_s_is_refused(request_: Request, user: str) -> None:
+    agent = AgentRuntimeASGI(app=count, config=ROUTES, identity=lambda _: user)
+    async with agent.lifespan():
+        answer = await call(agent, request_)
+    assert (answer.status, answer.error_code) == (400, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize("request_", [invocation(), get("/sessions/s1")])
+async def test_an_identity_that_is_no_text_is_the_host_s_fault(
+    request_: Request, caplog: pytest.LogCaptureFixture
+) -> None:
+    def identity(request: HTTPConnection) -> Any:
+        return 42
+
+    agent = AgentRuntimeASGI(app=count, config=ROUTES, identity=identity)
+    async with agent.lifespan():
+        answer = await call(agent, request_)
+    assert (answer.status, answer.error_code) == (500, "INTERNAL")
+    assert "the identity function returned a value of type int" in caplog.text
+
+
 class Login(AuthenticationBackend):
     """HTTP Basic without passwords."""
 
