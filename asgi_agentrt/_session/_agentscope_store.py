@@ -54,7 +54,8 @@ class AgentScopeStore:
 
     These replace sessions whole and list nothing, so one entry more holds the names of the others
     and the version. Versions are compared within this store only: other processes that save the
-    same session at the same time are noticed most times, not always. A session that was saved
+    same session at the same time are noticed most times, not always, and with AgentScope's files
+    one of them may find a file half written. A session that was saved
     without us is loaded as far as the caller knows its names; saving it drops the others.
 
     Ids that could be paths, or that such classes mix up with others, are passed on encoded. The
@@ -68,6 +69,11 @@ class AgentScopeStore:
 
     async def load(self, key: SessionKey, /, *, names: Collection[str] = ()) -> Stored:
         """Return a session; see `SessionStore`."""
+        # AgentScope's own class empties a file before it writes it: nobody may look meanwhile.
+        async with self._lock_of(key):
+            return await self._load(key, names)
+
+    async def _load(self, key: SessionKey, names: Collection[str]) -> Stored:
         header = (await self._load_entries(key, (HEADER,))).get(HEADER)
         if header is None:
             found = await self._load_entries(key, names)
@@ -85,18 +91,17 @@ class AgentScopeStore:
         header = {"version": new_version, "key": list(key), "names": list(document)}
         entries = {HEADER: _Entry(header)}
         entries.update((name, _Entry(state)) for name, state in document.items())
-        async with self._locks[hash(key) % _LOCK_COUNT]:
-            current = (await self.load(key, names=document)).version
-            if version != current:
-                raise SessionConflictError("the session was saved by somebody else in between")
+        async with self._lock_of(key):
             # Not cut short: what such a class leaves half done, nobody can read.
             with anyio.CancelScope(shield=True):
+                if version != (await self._load(key, document)).version:
+                    raise SessionConflictError("the session was saved by somebody else in between")
                 await self._call("save", key, entries)
         return new_version
 
     async def delete(self, key: SessionKey, /) -> None:
         """Save a session without entries in its place: such classes cannot delete."""
-        async with self._locks[hash(key) % _LOCK_COUNT]:
+        async with self._lock_of(key):
             header = {"version": uuid4().hex, "key": list(key), "names": []}
             with anyio.CancelScope(shield=True):
                 await self._call("save", key, {HEADER: _Entry(header)})
@@ -109,6 +114,9 @@ class AgentScopeStore:
                 if inspect.isawaitable(result):
                     await result
                 return
+
+    def _lock_of(self, key: SessionKey) -> anyio.Lock:
+        return self._locks[hash(key) % _LOCK_COUNT]
 
     @property
     def _name(self) -> str:
