@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 from ..exceptions import SessionCorruptError, SessionError
 from ._document import copy_json, is_object
 from ._entries import Entries
+from ._mending import mend
 from ._store import RESERVED_PREFIX, SessionKey
 
 CONTEXT_STATE: Final = f"{RESERVED_PREFIX}state"
@@ -31,7 +32,7 @@ class SessionHold:
         self.owner = owner
         self.key = key
         self.entries = entries
-        self.is_over = False
+        self.is_over: bool = False
         self._token: Token[SessionHold | None] | None = None
 
     def __enter__(self) -> Self:
@@ -62,8 +63,15 @@ class SessionHold:
         copied: dict[str, Any] = copy_json(state)
         return copied
 
-    async def save_state(self, state: object) -> None:
+    async def save_state(self, state: object, *, is_cut_off: bool = False) -> None:
         """Keep `ctx.state` until the next call. An app that keeps none costs no write.
+
+        AgentScope's conversations in it are mended, so that models accept them.
+
+        Args:
+            state: A dict of JSON values.
+            is_cut_off: Whether the app was stopped; one that was not may have ended its turn with
+                calls whose results it is going to get.
 
         Raises:
             SessionConflictError: the run has lost its turn, or somebody else saved the state.
@@ -75,8 +83,9 @@ class SessionHold:
             copied = copy_json(state)
         except RecursionError:
             raise SessionError("ctx.state is nested too deeply") from None
+        mended = mend(copied, keep_last=not is_cut_off)
         try:
-            await self.entries.write({CONTEXT_STATE: copied}, absent={})
+            await self.entries.write({CONTEXT_STATE: mended}, absent={})
         except SessionError as error:
             # The entry's own name means nothing to the app.
             text = str(error).replace(f'the state of "{CONTEXT_STATE}"', "ctx.state")

@@ -12,6 +12,7 @@ from typing import Any, TypeGuard
 
 from ..exceptions import SessionError
 from ._document import copy_json, is_object
+from ._mending import mend
 
 # What the code says about an agent, not what the conversation has come to.
 _AGENT_SETTINGS = ("name", "_sys_prompt")
@@ -20,6 +21,10 @@ _MODEL_SETTINGS = ("permission_context",)
 
 def dump_state(obj: object) -> dict[str, Any]:
     """Return the state of an object as a dict that is independent of it.
+
+    A conversation in it that was cut off in the middle of a tool call is mended, unless the object
+    is a dict: each call has a result, as models demand. Calls of AgentScope 2.x that wait for
+    consent or for a result from outside still wait.
 
     Args:
         obj: A dict, an AgentScope 1.x `StateModule`, a pydantic model, or an AgentScope 2.x agent,
@@ -40,9 +45,10 @@ def dump_state(obj: object) -> dict[str, Any]:
     if not _is_mapping(state):
         raise TypeError(f"the state of {type(obj).__qualname__} is not a dict")
     try:
-        return dict(copy_json(state))
+        copied: dict[str, Any] = copy_json(dict(state))
     except RecursionError:
         raise SessionError(f"the state of {type(obj).__qualname__} is nested too deeply") from None
+    return copied if _is_mapping(obj) else mend(copied)
 
 
 def load_state(obj: object, state: Mapping[str, Any]) -> None:
