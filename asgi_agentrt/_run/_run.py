@@ -239,7 +239,8 @@ class NothingYieldedError(MessageError):
     """The app returned a value, of the type that `reason` names, where it had to yield."""
 
     def __str__(self) -> str:
-        return f"the app returned a value of type {self.reason}; it must yield its messages"
+        text = f"the app returned a value of type {self.reason}; it must yield its messages"
+        return f"{text}, in an `async def`" if self.reason == "generator" else text
 
 
 def _text_of(error: BaseException) -> str:

@@ -11,7 +11,7 @@ import anyio
 import pydantic
 import pytest
 
-from asgi_agentrt import Msg, SessionContext
+from asgi_agentrt import AgentApp, Msg, SessionContext
 from tests.support.driver import call, invocation, open_stream, serving, texts
 
 DONE = {"name": "assistant", "content": "", "role": "assistant", "metadata": {"done": True}}
@@ -307,6 +307,16 @@ async def test_an_app_that_returns_instead_of_yielding_is_told_so(value: object)
     assert f"returned a value of type {type(value).__name__}" in error["error"]["message"]
     assert "yield" in error["error"]["message"]
     assert done == FAILED
+
+
+async def test_an_app_that_forgets_async_is_told_so() -> None:
+    class App(AgentApp):
+        def __call__(self, msg: Msg, ctx: SessionContext) -> Any:
+            yield "hello"
+
+    async with serving(App) as agent:
+        answer = await call(agent)
+    assert "`async def`" in answer.events[0].body["error"]["message"]
 
 
 async def test_an_app_may_return_an_iterator_of_its_own() -> None:
