@@ -30,9 +30,12 @@ _FIRST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Options:
-    """What a user gave to `AgentRuntimeASGI`, and the context variables at that moment."""
+    """What a user gave to `AgentRuntimeASGI`, and the context variables at that moment.
+
+    It has no `repr`: a configuration given as a mapping may hold secrets.
+    """
 
     project: Path
     config: str | os.PathLike[str] | Mapping[str, Any] | RuntimeConfig

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
+import anyio.to_thread
+from anyio.lowlevel import RunVar
 
 from .._config import ServerConfig
-from .._run import Run
+from .._run import Invocation, Run
 from .._runtime import Runtime
 from .._types import Receive, Scope, Send
 from ..exceptions import InvocationError
@@ -17,6 +19,12 @@ from ._body import ClientLeftError, header, read_json_body
 from ._parsing import parse_invocation
 from ._stream import EventStream
 from ._watch import ClientWatch
+
+# Larger bodies are parsed in a thread: a few megabytes of brackets take a second or two. The
+# threads are few and our own, so that such bodies take none from the host.
+_INLINE_BYTES = 64 * 1024
+_PARSERS = 2
+_parsers: RunVar[anyio.CapacityLimiter] = RunVar("asgi_agentrt parsers")
 
 
 async def invoke(
@@ -38,7 +46,7 @@ async def invoke(
         await answer_nobody(send)
         return
     try:
-        run = await runtime.invoke(parse_invocation(body, user_id))
+        run = await runtime.invoke(await _parse(body, user_id))
     except InvocationError as error:
         raise as_http_error(error) from error
     if _wants_json(scope):
@@ -52,6 +60,15 @@ async def invoke(
             keep_run=server.on_disconnect == "continue",
         )
         await stream.serve(receive, send)
+
+
+async def _parse(body: bytes, user_id: str | None) -> Invocation:
+    if len(body) <= _INLINE_BYTES:
+        return parse_invocation(body, user_id)
+    limiter = _parsers.get(None)
+    if limiter is None:
+        _parsers.set(limiter := anyio.CapacityLimiter(_PARSERS))
+    return await anyio.to_thread.run_sync(parse_invocation, body, user_id, limiter=limiter)
 
 
 def _wants_json(scope: Scope) -> bool:

@@ -34,7 +34,7 @@ async def handle_session(
         HTTPError: the routes are off, or there is no such session of this user's.
     """
     if not runtime.config.session.routes:
-        raise _not_found()
+        raise HTTPError("NOT_FOUND", "the session routes are off (session.routes)")
     check_api_key(scope, runtime.config.server)
     user_id = await identify(identity, scope)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,7 +12,9 @@ import anyio
 import pytest
 
 from asgi_agentrt import AgentApp, AgentRuntimeASGI, Msg, SessionContext
+from asgi_agentrt._server import _invoke
 from asgi_agentrt._server._answers import STATUS
+from asgi_agentrt._server._parsing import parse_invocation
 from asgi_agentrt._session import SessionHold
 from tests.support.driver import (
     JSON_HEADERS,
@@ -354,6 +357,25 @@ async def test_an_interrupted_run_says_that_it_was_cancelled() -> None:
             "message": "the run was cancelled: interrupted",
         }
         assert done["metadata"] == {"done": True, "error": True}
+
+
+async def test_a_large_body_is_parsed_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[bool] = []
+
+    def parse(body: bytes, user_id: str | None) -> Any:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return parse_invocation(body, user_id)
+
+    monkeypatch.setattr(_invoke, "parse_invocation", parse)
+    async with serving(echo) as agent:
+        for size in (10, 100_000):
+            answer = await call(agent, invocation(metadata={"text": "x" * size}))
+            assert texts(answer.events) == ["hello"]
+        refused = await call(agent, invocation(metadata=["x" * 100_000]))
+    assert threads == [True, False, False]
+    assert_error(refused, "INVALID_REQUEST", "metadata must be an object")
 
 
 async def test_a_session_that_cannot_be_read_is_an_internal_error(
