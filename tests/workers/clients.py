@@ -57,9 +57,11 @@ class Clients:
         while not self.is_over:
             turn += 1
             session_id, attempt = chance.choice(self._sessions), 0
+            gives_up_at = time.monotonic() + ANSWER_LIMIT_S
             while not await self._call(
                 http, chance.choice(self._urls), session_id, f"{number}.{turn}.{attempt}"
             ):
+                assert time.monotonic() < gives_up_at, f"nobody answers: {self.history.failures}"
                 attempt += 1
                 await anyio.sleep(chance.uniform(0, 2 * PAUSE_S))
 

@@ -75,6 +75,10 @@ def open_workers(place: Place, count: int) -> Generator[list[Worker]]:
         for worker in workers:
             worker.wait_ready()
         yield workers
+    except Exception as error:
+        for worker in workers:
+            error.add_note(f"{worker.url} said last: {worker.process.output[-2000:]}")
+        raise
     finally:
         for worker in workers:
             worker.close()
