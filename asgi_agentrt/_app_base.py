@@ -19,7 +19,8 @@ class SessionContext:
         user_id: Whose conversation it is; "" when nobody said.
         metadata: The request's `metadata`, as sent.
         state: Kept between the calls of a session: loaded before the app runs, saved after it,
-            also when it failed or was cancelled. JSON values only.
+            also when it failed or was cancelled. JSON values only. Conversations of AgentScope
+            in it that were cut off in a tool call are mended, so that models accept them.
         confirm: Answers to the tool calls that the last call of this session left open
             (AgentScope 2.x), as sent in the request's `confirm`; None when there are none.
         save_state: Set it to False to leave the stored state as it was.

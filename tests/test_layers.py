@@ -29,6 +29,7 @@ LAYERS = {
     "_project": 3,
     "_providers": 4,
     "agentscope": 4,
+    "sessions": 4,
     "_generation": 5,
     "_run": 6,
     "_runtime": 7,
