@@ -24,8 +24,11 @@ class Slots(Mapping[str, Any]):
             raise KeyError(self._missing(name)) from None
 
     def __getattr__(self, name: str) -> Any:
-        # Names that start with "_" are Python's own questions (copy, pickle), never slots.
-        if name.startswith("_") or name not in self._slots:
+        # Names that start with "_" are Python's own questions (copy, pickle), never slots; some
+        # are asked before there is anything in here.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name not in self._slots:
             raise AttributeError(self._missing(name))
         return self._slots[name]
 
