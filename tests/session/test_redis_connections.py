@@ -50,10 +50,15 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Generator[Secure]:
     folder = tmp_path_factory.mktemp("tls")
     for name in ("ca", "other"):
         subject = ["-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.crt"]
-        openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject)
+        usage = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
+        made = ["-newkey", "rsa:2048", "-nodes", "-days", "2", *usage]
+        openssl(folder, "req", "-x509", *made, *subject)
     subject = ["-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr"]
     openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", *subject)
-    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
+    # Python 3.13 insists on what RFC 5280 asks for.
+    extensions = ["subjectAltName=DNS:localhost,IP:127.0.0.1", "subjectKeyIdentifier=hash"]
+    extensions.append("authorityKeyIdentifier=keyid,issuer")
+    (folder / "names").write_text("\n".join(extensions))
     signing = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2"]
     files = ["-in", "server.csr", "-out", "server.crt", "-extfile", "names"]
     openssl(folder, "x509", "-req", *signing, *files)
