@@ -150,7 +150,10 @@ class NotReadyError(InvocationError):
 
 
 class RunCancelledError(InvocationError):
-    """The run was cancelled; `reason` is one of `asgi_agentrt._run.CancelReason`."""
+    """The run was cancelled.
+
+    `reason` is `disconnected`, `interrupted`, `session_lost` or `shutdown`, as `ctx.cancel_reason`.
+    """
 
     code = "CANCELLED"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import logging
 import secrets
-import time
 from collections.abc import AsyncIterator
 from typing import Any, Literal, TypeAlias
 
@@ -55,7 +54,6 @@ class Run:
         self.key = SessionKey(invocation.user_id, invocation.session_id)
         self.log = RunLog()
         self.error: InvocationError | None = None
-        self.started_at = time.monotonic()
         self.generation = generation
         self._invocation = invocation
         self._scope = anyio.CancelScope()

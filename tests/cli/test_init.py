@@ -85,7 +85,7 @@ def test_the_app_satisfies_a_strict_type_checker(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "a/b", "/tmp/x", "a b", "-x", ".hidden", "é", "a\\b", "x" * 101, "a."]
+    "name", ["", ".", "..", "a/b", "/x", "a b", "-x", ".hidden", "é", "a\\b", "x" * 101, "a."]
 )
 def test_a_name_that_is_none_is_refused(agentrt: Agentrt, tmp_path: Path, name: str) -> None:
     outcome = agentrt("init", "--", name)
